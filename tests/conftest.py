@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported. Its threads otherwise spin while they wait for each other, and where
+# other programs use the same cores (several test workers, say) a small model gets 50 times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session")
 def smollm2_gguf() -> Path:

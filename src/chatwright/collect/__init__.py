@@ -1,0 +1,1 @@
+"""Pages, rows and conversations from wherever they are, each with its source and licence."""
