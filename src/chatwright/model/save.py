@@ -1,0 +1,71 @@
+"""A checkpoint folder that `transformers`, vLLM and llama.cpp's converter open as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from chatwright.errors import ModelError
+from chatwright.model.lora import lora_parameters
+from chatwright.model.transformer import Transformer
+from chatwright.records import atomic_folder, disk_errors
+from chatwright.tokenizer import Tokenizer
+
+
+def save_model(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    folder: str | os.PathLike[str],
+    *,
+    card: str | None = None,
+    lineage: dict[str, Any] | None = None,
+) -> Path:
+    """Write `folder` whole or not at all; what stood there is replaced.
+
+    `config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json` and
+    `generation_config.json`; `README.md` from `card` and `lineage.json` from `lineage` where given.
+    Weights keep the model's type. Raises `ModelError` while LoRA adapters are not merged.
+    """
+    target = Path(folder)
+    if lora_parameters(model):
+        raise ModelError(
+            "the model has LoRA adapters that are not merged",
+            hint="call merge_lora(model) first, or save_adapter(model, folder)",
+        )
+    weights = {
+        (name if name.startswith("lm_head.") else f"model.{name}"): weight.detach()
+        .cpu()
+        .contiguous()
+        for name, weight in model.state_dict().items()
+    }
+    specials = _special_ids(tokenizer)
+    config = model.config.to_hf() | specials | {"dtype": str(model.dtype).removeprefix("torch.")}
+    generation = {"_from_model_config": False, **specials}
+    with disk_errors(target), atomic_folder(target) as partial:
+        save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
+        _write_json(partial / "config.json", config)
+        _write_json(partial / "generation_config.json", generation)
+        tokenizer.save(partial)
+        if card is not None:
+            (partial / "README.md").write_text(card, encoding="utf-8")
+        if lineage is not None:
+            _write_json(partial / "lineage.json", lineage)
+    return target
+
+
+def _special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The ids that `transformers` reads: all ends of a turn, the main one first."""
+    ends = sorted(tokenizer.eos_ids, key=lambda i: (i != tokenizer.eos_id, i))
+    return {
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": ends if len(ends) > 1 else next(iter(ends), None),
+        "pad_token_id": tokenizer.pad_id,
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
