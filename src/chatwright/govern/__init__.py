@@ -1,0 +1,1 @@
+"""Accounts for what was made: model cards, reports, lineage."""

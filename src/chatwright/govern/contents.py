@@ -1,0 +1,272 @@
+"""What a report says, gathered from the results on disk; no layout in here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatwright.errors import DataError
+from chatwright.evaluate.results import Evaluation
+from chatwright.govern.cards import model_card
+from chatwright.govern.facts import (
+    Facts,
+    SourceFacts,
+    gather_facts,
+    languages,
+    read_metrics,
+    rows_of,
+    sources,
+)
+from chatwright.govern.lineage import Result
+from chatwright.records import Dataset
+
+_EXAMPLES_PER_RULE = 3
+_RULES_WITH_EXAMPLES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """How many ledger lines one rule wrote in one stage."""
+
+    stage: str
+    action: str
+    rule: str
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An example of what a rule dropped."""
+
+    uri: str
+    value: float | None
+    bound: str | None
+    detail: str | None
+
+
+@dataclass(slots=True)
+class DatasetContents:
+    """One dataset: what came in, what it holds, what its rules did."""
+
+    name: str
+    rows_in: int | None
+    rows: int
+    kind: str
+    counts: dict[str, Any]
+    rules: list[RuleCount]
+    examples: list[tuple[RuleCount, list[Dropped]]]
+
+    @property
+    def dropped(self) -> int:
+        return sum(r.lines for r in self.rules if r.action in ("drop", "merge"))
+
+
+@dataclass(slots=True)
+class ModelContents:
+    """One checkpoint: its loss over steps, its facts and its card (Markdown)."""
+
+    name: str
+    path: Path
+    losses: list[tuple[float, float]]
+    facts: Facts
+    card: str
+
+
+@dataclass(slots=True)
+class EvaluationContents:
+    """One evaluation and the answers that are shown of it, each with why it was chosen."""
+
+    name: str
+    evaluation: Evaluation
+    samples: list[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What is recorded of a stage's last run."""
+
+    seconds: float | None = None
+    peak_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class Contents:
+    """Everything in a report, in the order in which it is read."""
+
+    title: str
+    recipe: str
+    fingerprint: str
+    sources: list[SourceFacts]
+    languages: list[tuple[str, int]]
+    datasets: list[DatasetContents]
+    models: list[ModelContents]
+    evaluations: list[EvaluationContents]
+    chain: list[Result]
+    records: dict[str, StageRecord] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+
+def gather(
+    chain: list[Result],
+    *,
+    title: str,
+    recipe: str,
+    fingerprint: str,
+    build_record: Path | None = None,
+    samples: int = 6,
+) -> Contents:
+    """Read everything that the results in `chain` (parents first) tell about themselves."""
+    evaluations = [(r, _read_evaluation(r, samples)) for r in chain if r.kind == "evaluation"]
+    machine: dict[str, Any] = {}
+    for _, contents in evaluations:
+        machine = contents.evaluation.machine or machine
+    return Contents(
+        title=title,
+        recipe=recipe,
+        fingerprint=fingerprint,
+        sources=sources(chain),
+        languages=languages(chain),
+        datasets=[_read_dataset(r, chain) for r in chain if r.kind == "dataset"],
+        models=[_read_model(r, [e for e, _ in evaluations]) for r in chain if r.kind == "model"],
+        evaluations=[contents for _, contents in evaluations],
+        chain=chain,
+        records=_read_record(build_record),
+        machine=machine,
+    )
+
+
+def _read_dataset(result: Result, chain: Sequence[Result]) -> DatasetContents:
+    dataset = Dataset.open(result.path)
+    table = dataset.ledger.table()
+    above = {str(r.path): r for r in chain}
+    parents = [
+        rows_of(above[key]) for p in result.parents if (key := str(result.parent_path(p))) in above
+    ]
+    known = [rows for rows in parents if rows is not None]
+    rules = count_rules(table)
+    return DatasetContents(
+        name=result.name,
+        rows_in=sum(known) if known else None,
+        rows=len(dataset),
+        kind=dataset.info.kind,
+        counts={k: v for k, v in dataset.info.counts.items() if isinstance(v, (int, float, str))},
+        rules=rules,
+        examples=[
+            (rule, _examples(table, rule))
+            for rule in [r for r in rules if r.action in ("drop", "merge")][:_RULES_WITH_EXAMPLES]
+        ],
+    )
+
+
+def count_rules(ledger: pa.Table) -> list[RuleCount]:
+    """Lines per (stage, action, rule), most first."""
+    grouped = ledger.group_by(["stage", "action", "rule"]).aggregate([("row_id", "count")])
+    counts = [
+        RuleCount(line["stage"], line["action"], line["rule"], line["row_id_count"])
+        for line in grouped.to_pylist()
+    ]
+    return sorted(counts, key=lambda c: (-c.lines, c.stage, c.action, c.rule))
+
+
+def _examples(ledger: pa.Table, rule: RuleCount) -> list[Dropped]:
+    """The first few lines of a rule, in the ledger's order."""
+    match = (
+        (pc.field("stage") == rule.stage)
+        & (pc.field("action") == rule.action)
+        & (pc.field("rule") == rule.rule)
+    )
+    lines = ledger.filter(match).slice(0, _EXAMPLES_PER_RULE).to_pylist()
+    return [Dropped(q["uri"], q["value"], q["bound"], q["detail"]) for q in lines]
+
+
+def _read_model(result: Result, evaluations: Sequence[Result]) -> ModelContents:
+    measured = next(
+        (
+            e
+            for e in reversed(evaluations)
+            if any(p.fingerprint == result.fingerprint for p in e.parents)
+        ),
+        None,
+    )
+    facts = gather_facts(result.path, measured.path if measured else None)
+    metrics = read_metrics(result.path / "metrics.jsonl")
+    losses = [
+        (float(m["step"]), float(m["loss"]))
+        for m in metrics
+        if isinstance(m.get("loss"), (int, float))
+    ]
+    return ModelContents(result.name, result.path, losses, facts, model_card(facts))
+
+
+def _read_evaluation(result: Result, samples: int) -> EvaluationContents:
+    where = result.path / "evaluation.json"
+    evaluation = Evaluation.from_json(result.info, str(where))
+    lines: list[dict[str, Any]] = []
+    file = result.path / "answers.jsonl"
+    try:
+        text = file.read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.split("\n") if line]
+    except FileNotFoundError:
+        pass  # figures without answers are still figures
+    except ValueError as error:
+        raise DataError(
+            f"a line is not JSON: {error}", where=str(file), hint="evaluate again"
+        ) from error
+    names = [m.name for m in evaluation.models]
+    return EvaluationContents(result.name, evaluation, choose_samples(lines, names, samples))
+
+
+def choose_samples(
+    lines: Sequence[dict[str, Any]], models: Sequence[str], count: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """Answers to show, chosen by rule and not by taste: most gained, middling, most lost.
+
+    Ordered by the last model's token F1 less the first's (its own F1 where there is one model);
+    a third from each end and from the middle. Questions without an answer come last, one of them.
+    """
+    asked = [q for q in lines if "answers" in q and all(m in q["answers"] for m in models)]
+    scored = [q for q in asked if "token_f1" in q["answers"][models[-1]]["scores"]]
+    unanswerable = [q for q in asked if "refused_right" in q["answers"][models[-1]]["scores"]]
+
+    def gain(line: dict[str, Any]) -> float:
+        f1 = [line["answers"][m]["scores"]["token_f1"] for m in (models[0], models[-1])]
+        return float(f1[1] - f1[0] if len(models) > 1 else f1[1])
+
+    ordered = sorted(scored, key=lambda q: (-gain(q), q["id"]))
+    third = max(1, count // 3)
+    words = (
+        ("gained most", "in the middle", "lost most")
+        if len(models) > 1
+        else ("best", "in the middle", "worst")
+    )
+    middle = max(0, len(ordered) // 2 - third // 2)
+    picked: list[tuple[str, dict[str, Any]]] = []
+    for word, part in (
+        (words[0], ordered[:third]),
+        (words[2], ordered[-third:]),
+        (words[1], ordered[middle : middle + third]),
+    ):
+        seen = {q["id"] for _, q in picked}
+        picked += [(word, q) for q in part if q["id"] not in seen]
+    picked.sort(key=lambda entry: words.index(entry[0]))
+    return picked + [("no answer in the passages", q) for q in unanswerable[:1]]
+
+
+def _read_record(file: Path | None) -> dict[str, StageRecord]:
+    """Seconds and peak memory of each stage's last run, from `build.json`; empty without one."""
+    if file is None:
+        return {}
+    try:
+        stages = json.loads(file.read_text(encoding="utf-8"))["stages"]
+        return {
+            name: StageRecord(entry.get("seconds"), entry.get("peak_bytes"))
+            for name, entry in stages.items()
+        }
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}

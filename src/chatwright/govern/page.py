@@ -1,0 +1,301 @@
+"""From a report's contents to one HTML page that needs nothing else.
+
+Every word in the contents came from outside. The template escapes all of it; Markdown (answers,
+the card) is rendered without raw HTML, images or any link but http(s); and a Content-Security-
+Policy forbids scripts and every load, should something slip through all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from chatwright.evaluate.results import BY_NAME, METRICS, Evaluation, Metric, show
+from chatwright.govern.charts import Interval, bar_chart, interval_chart, loss_chart
+from chatwright.govern.contents import Contents, EvaluationContents, ModelContents
+from chatwright.govern.facts import rows_of
+from chatwright.govern.tree import lineage_picture
+from chatwright.version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markdown_it import MarkdownIt
+
+_MOST_BARS = 24
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+
+
+def render_report(contents: Contents) -> str:
+    """The whole page. The same contents give the same bytes."""
+    models = [_model(m, number) for number, m in enumerate(contents.models)]
+    evaluations = [_evaluation(e, number) for number, e in enumerate(contents.evaluations)]
+    samples = [_sample(why, q) for e in contents.evaluations for why, q in e.samples]
+    sections = [
+        ("sources", "What went in", contents.sources),
+        ("kept", "What was kept", contents.datasets),
+        ("training", "Training", models),
+        ("scores", "Scores", evaluations),
+        ("samples", "Answers", samples),
+        ("card", "Model card", models),
+        ("lineage", "Lineage", True),
+    ]
+    return _template().render(
+        c=contents,
+        css=Markup((files(__package__) / "templates" / "report.css").read_text("utf-8")),
+        sections=[(anchor, name) for anchor, name, there in sections if there],
+        tiles=_tiles(contents),
+        drop_chart=_drop_chart(contents),
+        models=models,
+        evaluations=evaluations,
+        samples=samples,
+        tree=Markup(lineage_picture(contents.chain)),
+        stages=_stages(contents),
+        machine=_machine(contents.machine),
+        version=__version__,
+        link=_link,
+        size=_size,
+    )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("chatwright.govern", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html")
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    reader.validateLink = lambda url: bool(_WEB.match(url))  # type: ignore[method-assign]
+    return reader
+
+
+def markdown(text: str) -> Markup:
+    """Untrusted Markdown as safe HTML: no raw HTML, no images, links to http(s) only."""
+    return Markup(_markdown().render(text))
+
+
+def _link(uri: str | None) -> Markup:
+    """A link where the address is of the web; its text alone where it is anything else."""
+    text = uri or ""
+    if _WEB.match(text):
+        return Markup('<a href="{0}" rel="noreferrer noopener">{0}</a>').format(text)
+    return Markup("<code>{}</code>").format(text) if text else Markup("–")
+
+
+def _tiles(c: Contents) -> list[tuple[str, str]]:
+    tiles: list[tuple[str, str]] = []
+    if c.sources:
+        tiles.append((f"{sum(s.rows for s in c.sources):,}", "rows collected"))
+    dropped = sum(d.dropped for d in c.datasets)
+    if c.datasets:
+        tiles.append((f"{dropped:,}", "dropped or merged, each with its reason"))
+    trained = [m.facts for m in c.models if m.facts.training_rows]
+    if trained:
+        tiles.append((f"{trained[-1].training_rows:,}", "rows trained on"))
+    for e in c.evaluations:
+        for name in ("token_f1", "citation_right", "bits_per_byte"):
+            found = [m.metrics[name] for m in e.evaluation.models if name in m.metrics]
+            if found:
+                metric = BY_NAME[name]
+                values = [show(metric, v.value).removesuffix(" %") for v in (found[0], found[-1])]
+                arrow = " → ".join(values if len(found) > 1 else values[:1])
+                unit = " (%)" if metric.unit == "share" else ""
+                tiles.append((arrow, f"{metric.title}{unit}"))
+    return tiles
+
+
+def _drop_chart(c: Contents) -> Markup | None:
+    counts: Counter[str] = Counter()
+    for dataset in c.datasets:
+        for rule in dataset.rules:
+            if rule.action in ("drop", "merge"):
+                counts[f"{dataset.name}: {rule.rule}"] += rule.lines
+    if not counts:
+        return None
+    ordered = sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
+    shown, rest = ordered[:_MOST_BARS], ordered[_MOST_BARS:]
+    if rest:
+        shown.append((f"{len(rest)} more rules", sum(n for _, n in rest)))
+    return Markup(bar_chart(shown, "drops", "Rows dropped by each rule"))
+
+
+def _model(m: ModelContents, number: int) -> dict[str, Any]:
+    facts = m.facts
+    start = f"Trained from {facts.base}" if facts.base else "Trained from random weights"
+    parts = [start]
+    if facts.training_rows:
+        parts.append(f"on {facts.training_rows:,} rows")
+    if facts.trained_steps:
+        parts.append(f"for {facts.trained_steps:,} steps")
+    sentence = " ".join(parts) + "."
+    if facts.first_loss is not None and facts.last_loss is not None:
+        sentence += f" Loss went from {facts.first_loss:.3f} to {facts.last_loss:.3f}."
+    chart = None
+    if len(m.losses) > 1:
+        chart = Markup(loss_chart(m.losses, f"loss{number}", f"Training loss of {m.name}"))
+    body = re.sub(r"\A---\n.*?\n---\n", "", m.card, flags=re.S)
+    settings = [
+        (k.replace("_", " "), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))
+        for k, v in facts.settings.items()
+        if v is not None
+    ]
+    return {
+        "contents": m,
+        "sentence": sentence,
+        "chart": chart,
+        "settings": settings,
+        "card": markdown(body),
+    }
+
+
+def _evaluation(e: EvaluationContents, number: int) -> dict[str, Any]:
+    evaluation = e.evaluation
+    rows = []
+    intervals: list[tuple[str, dict[str, Interval]]] = []
+    for metric in METRICS:
+        found = {
+            m.name: m.metrics[metric.name] for m in evaluation.models if metric.name in m.metrics
+        }
+        if not found:
+            continue
+        rows.append(
+            {
+                "title": metric.title,
+                "explained": metric.explained,
+                "cells": [_cell(metric, found.get(m.name)) for m in evaluation.models],
+                "differences": [
+                    _difference(evaluation, metric, m.name) for m in evaluation.models[1:]
+                ],
+            }
+        )
+        if metric.unit == "share":
+            cells = {k: Interval(v.value, v.low, v.high) for k, v in found.items()}
+            intervals.append((metric.title, cells))
+    chart = None
+    if intervals:
+        names = [m.name for m in evaluation.models]
+        chart = Markup(interval_chart(intervals, names, f"scores{number}", f"Scores of {e.name}"))
+    sentence = (
+        f"{evaluation.items:,} items{_measured_on(evaluation)}. "
+        "Under each value, its 95 % interval over the items. A difference counts as better "
+        "or worse only where a paired bootstrap finds it (p < 0.05)."
+    )
+    times = [
+        f"{m.name} {_duration(sum(m.seconds.values()))}" for m in evaluation.models if m.seconds
+    ]
+    if times:
+        sentence += f" Measuring took: {', '.join(times)}."
+    return {"contents": e, "rows": rows, "chart": chart, "sentence": sentence}
+
+
+def _measured_on(evaluation: Evaluation) -> str:
+    given = [str(evaluation.settings[k]) for k in ("data", "text") if evaluation.settings.get(k)]
+    return f" from {' and '.join(given)}" if given else ""
+
+
+def _cell(metric: Metric, found: Any) -> dict[str, str]:
+    if found is None:
+        return {"value": "–", "range": ""}
+    low, high = show(metric, found.low), show(metric, found.high)
+    return {"value": show(metric, found.value), "range": f"{low.removesuffix(' %')} – {high}"}
+
+
+def _difference(evaluation: Evaluation, metric: Metric, model: str) -> dict[str, str]:
+    for c in evaluation.comparisons:
+        if c.metric == metric.name and c.model == model:
+            d = c.difference
+            low, high = _signed(metric, d.low), _signed(metric, d.high)
+            return {
+                "value": _signed(metric, d.value),
+                "range": f"{low.removesuffix(' pp')} – {high}",
+                "verdict": c.verdict,
+                "p": f"{d.p_value:.2g}",
+            }
+    return {"value": "", "range": "", "verdict": "", "p": ""}
+
+
+def _signed(metric: Metric, value: float) -> str:
+    """A difference; between shares, in percentage points."""
+    text = show(metric, value).replace("%", "pp")
+    return text.replace("-", "−") if value < 0 else f"+{text}"
+
+
+def _sample(why: str, line: dict[str, Any]) -> dict[str, Any]:
+    answers = []
+    for model, answer in line["answers"].items():
+        f1 = answer["scores"].get("token_f1")
+        answers.append(
+            {
+                "model": model,
+                "html": markdown(answer["text"]) if answer["text"].strip() else Markup("<p>–</p>"),
+                "f1": "" if f1 is None else show(BY_NAME["token_f1"], f1),
+                "citations": answer["citations"],
+                "left_out": answer.get("left_out", []),
+            }
+        )
+    return {
+        "why": why,
+        "question": line["question"],
+        "reference": line["reference"],
+        "uri": line["uri"],
+        "answers": answers,
+    }
+
+
+def _stages(c: Contents) -> list[dict[str, str]]:
+    out = []
+    for result in c.chain:
+        record, rows = c.records.get(result.name), rows_of(result)
+        peak = record.peak_bytes if record else None
+        seconds = record.seconds if record else None
+        out.append(
+            {
+                "name": result.name,
+                "kind": result.kind,
+                "rows": "" if rows is None else f"{rows:,}",
+                "parents": ", ".join(p.name for p in result.parents),
+                "fingerprint": result.fingerprint,
+                "time": "" if seconds is None else _duration(seconds),
+                "memory": "" if peak is None else f"{peak / 2**20:,.0f} MiB",
+            }
+        )
+    return out
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    parts = [str(machine["system"])] if machine.get("system") else []
+    if machine.get("cores"):
+        parts.append(f"{machine['cores']} cores")
+    if machine.get("accelerator"):
+        parts.append(str(machine["accelerator"]))
+    for name in ("python", "torch"):
+        if machine.get(name):
+            parts.append(f"{name} {machine[name]}")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
