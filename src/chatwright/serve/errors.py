@@ -1,0 +1,62 @@
+"""Every error that a caller can meet, in OpenAI's form and with the right status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from chatwright.errors import ChatwrightError, ContextError, UsageError
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class ApiError(Exception):
+    """An answer that is an error: HTTP status, message, and OpenAI's `param` and `code`."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+
+    def body(self) -> dict[str, Any]:
+        """`{"error": {"message", "type", "param", "code"}}`."""
+        default = "server_error" if self.status >= 500 else "invalid_request_error"
+        kind = _TYPES.get(self.status, default)
+        return {
+            "error": {
+                "message": self.message,
+                "type": kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def response(self) -> JSONResponse:
+        headers = {"Retry-After": "2"} if self.status in (429, 503) else None
+        return JSONResponse(self.body(), self.status, headers)
+
+
+def as_api_error(error: BaseException, *, loading: bool = False) -> ApiError:
+    """What to tell the caller about an error met while loading a model or answering.
+
+    Our own errors say what was wrong; of anything else only the type is told, since its text may
+    hold a path or a piece of somebody's message.
+    """
+    if isinstance(error, ApiError):
+        return error
+    if not isinstance(error, ChatwrightError):
+        return ApiError(500, f"the server failed while answering ({type(error).__name__})")
+    if loading:
+        return ApiError(503, f"the model cannot be loaded: {_plain(error)}", code="model_not_ready")
+    if isinstance(error, ContextError):
+        return ApiError(400, _plain(error), param="messages", code="context_length_exceeded")
+    return ApiError(400 if isinstance(error, UsageError) else 500, _plain(error))
+
+
+def _plain(error: ChatwrightError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message

@@ -1,0 +1,25 @@
+"""Bounds on everything that a caller can set. Over one of them, the answer is 400 or 413."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, and all of them together, may ask of the server.
+
+    `body_bytes` is the size of a request's JSON; `active` the number of answers being generated or
+    waiting for the engine at one time (one more gets 429); `body_seconds` how long a client may
+    take to send its body, and `stall_seconds` how long it may take to read one piece of an answer.
+    """
+
+    body_bytes: int = 1 << 20
+    body_seconds: float = 30.0
+    stall_seconds: float = 30.0
+    messages: int = 500
+    max_tokens: int = 4096
+    stop_strings: int = 4
+    stop_length: int = 200
+    active: int = 64
+    loaded_models: int = 2

@@ -1,0 +1,47 @@
+"""The chat page: the bundle that the package's build made from `web/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+STATIC = Path(__file__).parent / "static"
+
+_NOT_BUILT = """The chat page is not in this installation.
+
+The API works all the same: see /v1/models and /v1/chat/completions.
+To get the page, install Chatwright again (`pip install .`), or run
+`python hatch_build.py` in the checkout; both bundle it from web/.
+"""
+
+
+class _Immutable(StaticFiles):
+    """File names hold a hash of their content, so a browser may keep them for good."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def add_page(app: FastAPI, static: Path = STATIC) -> None:
+    """Serve the page at `/` and its files under `/assets/`."""
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        if not (static / "index.html").exists():
+            return PlainTextResponse(_NOT_BUILT, 503)
+        return FileResponse(static / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/favicon.svg", include_in_schema=False)
+    async def favicon() -> Response:
+        if not (static / "favicon.svg").exists():
+            return Response(status_code=404)
+        return FileResponse(static / "favicon.svg", headers={"Cache-Control": "max-age=86400"})
+
+    if (static / "assets").is_dir():
+        app.mount("/assets", _Immutable(directory=static / "assets"), name="assets")

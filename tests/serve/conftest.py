@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from chat_server import ScriptedEngine, build_corpus, running, scripted
+from chatwright.serve import Limits, create_app
+
+
+@pytest.fixture(scope="session")
+def knowledge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_corpus(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine(lambda _: "The gate opens for three hours [1]. 是的。")
+
+
+@pytest.fixture
+def server(engine: ScriptedEngine, knowledge: Path) -> Iterator[str]:
+    registry, _ = scripted(engine, knowledge)
+    limits = Limits(body_bytes=50_000, messages=20, max_tokens=500, active=3, stall_seconds=1)
+    with running(create_app(registry, limits=limits)) as address:
+        yield address
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key="none", max_retries=0) as one:
+        yield one
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
