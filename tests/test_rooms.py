@@ -20,7 +20,6 @@ ROOMS = [
     "train",
     "assist",
     "evaluate",
-    "compress",
     "govern",
     "serve",
 ]

@@ -125,7 +125,7 @@ def _drop_chart(c: Contents) -> Markup | None:
     counts: Counter[str] = Counter()
     for dataset in c.datasets:
         for rule in dataset.rules:
-            if rule.action in ("drop", "merge"):
+            if rule.refused:
                 counts[f"{dataset.name}: {rule.rule}"] += rule.lines
     if not counts:
         return None

@@ -192,10 +192,7 @@ class LedgerEntry:
 
 
 Row = Document | Conversation | Preference
-ROW_TYPES: dict[str, type[Row]] = {
-    cls.kind: cls  # type: ignore[misc]
-    for cls in (Document, Conversation, Preference)
-}
+ROW_TYPES: dict[str, type[Row]] = {cls.kind: cls for cls in (Document, Conversation, Preference)}
 
 
 def utc_from_timestamp(seconds: float) -> datetime:

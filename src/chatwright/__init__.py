@@ -1,0 +1,64 @@
+"""Chatwright: make a ChatGPT of your own, with every row accounted for.
+
+>>> from chatwright import load_model, Engine, SamplingParams
+>>> model, tokenizer = load_model("smollm2-135m-instruct")
+>>> engine = Engine(model, tokenizer)
+>>> engine.chat([{"role": "user", "content": "Hello!"}], SamplingParams(temperature=0)).text
+
+The names below are loaded when first used: `import chatwright` does not import torch.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from chatwright.errors import ChatwrightError
+from chatwright.version import __version__
+
+# Torch's threads otherwise spin while they wait for each other: where anything else wants the
+# cores, that made a small model up to fifty times slower. OpenMP reads this once, before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from chatwright.assist import Assistant, load_assistant
+    from chatwright.generate import Completion, Engine, SamplingParams
+    from chatwright.model import load_model, save_model
+    from chatwright.recipe import load_recipe
+    from chatwright.records import Dataset
+    from chatwright.workspace import Workspace
+
+_HOMES = {
+    "Assistant": "chatwright.assist",
+    "load_assistant": "chatwright.assist",
+    "Completion": "chatwright.generate",
+    "Engine": "chatwright.generate",
+    "SamplingParams": "chatwright.generate",
+    "load_model": "chatwright.model",
+    "save_model": "chatwright.model",
+    "load_recipe": "chatwright.recipe",
+    "Dataset": "chatwright.records",
+    "Workspace": "chatwright.workspace",
+}
+
+__all__ = [
+    "Assistant",
+    "ChatwrightError",
+    "Completion",
+    "Dataset",
+    "Engine",
+    "SamplingParams",
+    "Workspace",
+    "__version__",
+    "load_assistant",
+    "load_model",
+    "load_recipe",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'chatwright' has no attribute {name!r}")
