@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-def serve(  # noqa: PLR0917
+def serve(
     names: Annotated[
         list[str] | None,
         typer.Argument(help="Assistants or models to serve. Default: all of the workspace."),

@@ -1,0 +1,48 @@
+"""The verbs of the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from chatwright.cli.build import build
+from chatwright.cli.chat import chat
+from chatwright.cli.curate import curate
+from chatwright.cli.evaluate import evaluate
+from chatwright.cli.export import export
+from chatwright.cli.listing import datasets, models, runs
+from chatwright.cli.serve import serve
+from chatwright.cli.why import why
+from chatwright.version import __version__
+
+app = typer.Typer(
+    name="chatwright",
+    help="Make a ChatGPT of your own, from raw pages to a served assistant, "
+    "with every row accounted for.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (build, chat, serve, curate, why, evaluate, export, models, datasets, runs):
+    app.command()(verb)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"chatwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
