@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from small import CHATWRIGHT, environment, run_build
 
+from chatwright.build import read_build_record
 from chatwright.recipe import load_recipe
 from chatwright.records import Dataset
+from chatwright.workspace import Workspace
 from conftest import SmallBuild
 
 
@@ -81,6 +83,7 @@ def test_killed_in_each_stage_it_gives_the_same_bytes(
     small_build: SmallBuild, tmp_path: Path
 ) -> None:
     stages = [s.name for s in load_recipe(small_build.recipe).stages]
+    took = read_build_record(Workspace(small_build.workspace), "small")
     chance = random.Random(11)
     killed = []
     for stage in stages:
@@ -94,12 +97,14 @@ def test_killed_in_each_stage_it_gives_the_same_bytes(
             for line in process.stderr:
                 # "[3/13] train-pages: split" announces it; "…: skipped" and "…: done" do not.
                 if f"] {stage}: " in line and "skipped" not in line and "done in" not in line:
-                    time.sleep(chance.uniform(0, 0.4))
+                    time.sleep(chance.uniform(0, 0.7) * took[stage]["seconds"])
                     process.send_signal(signal.SIGKILL)
                     killed.append(stage)
                     break
         assert process.returncode in (0, -signal.SIGKILL)
-    assert killed == stages
+    # A stage of a few milliseconds may be done before the signal comes; the others may not.
+    assert set(killed) >= {s for s in stages if took[s]["seconds"] > 0.5}
+    assert len(killed) > len(stages) // 2
     result = run_build(small_build.recipe, tmp_path / "w")
     assert result["fingerprints"] == small_build.result["fingerprints"]
     assert digests(result["outputs"]) == digests(small_build.result["outputs"])

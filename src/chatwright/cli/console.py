@@ -12,10 +12,13 @@ from rich.table import Table
 
 from chatwright.errors import ChatwrightError
 
+_NO_WIDTH = 100_000
+
 
 def console() -> Console:
     """Standard output. Not kept in a module variable: tests and pipes replace `sys.stdout`."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # What goes into a pipe or a file has no width to fit, so nothing is wrapped or cut there.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _NO_WIDTH)
 
 
 def print_error(error: ChatwrightError) -> None:
@@ -39,7 +42,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(
-            column.removesuffix("#"), justify="right" if column.endswith("#") else "left"
+            column.removesuffix("#"),
+            justify="right" if column.endswith("#") else "left",
+            overflow="fold",
         )
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
