@@ -13,7 +13,7 @@ import httpx2 as httpx
 
 QUESTIONS = (
     "What does the method Session.flush() do?",
-    "What is a hybrid property?",
+    "What is a connection pool?",
 )
 START_SECONDS = 120
 

@@ -132,3 +132,13 @@ def test_cross_entropy_of_a_hopeless_guess_is_finite() -> None:
     assert float(loss) == pytest.approx(400.0)
     assert hidden.grad is not None
     assert float(hidden.grad) == pytest.approx(400.0)
+
+
+def test_padding_to_few_shapes_changes_no_loss(model: Transformer) -> None:
+    batch = make_batch(pairs([30, 41], model.config.vocab_size), ["a"])
+    padded = batch.padded(64)
+    assert padded.tokens.shape == (1, 128) and padded.lengths == (30, 41, 57)
+    assert padded.supervised == batch.supervised and padded.row_ids == batch.row_ids
+    assert batch.padded(71) is batch
+    a, b = (float(OBJECTIVE.loss(model, x).sum.detach()) for x in (batch, padded))
+    assert a == pytest.approx(b, rel=1e-6)

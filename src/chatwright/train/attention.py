@@ -16,6 +16,10 @@ from torch import Tensor
 # kernel took 17 to 23, and its memory (the probabilities) stays small. Longer ones need the kernel.
 _BLOCK_UP_TO = 1024
 _BLOCK = 256
+# Lengths are rounded up to a multiple of this: oneDNN compiles code for each new shape of a bf16
+# product, which takes longer than the product, and keeps it. Zeros after the end change nothing,
+# since no token looks ahead.
+_MULTIPLE = 32
 
 
 class PackedAttention:
@@ -84,9 +88,12 @@ class _BlockAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rows, heads, length, size = q.shape
+        rows, heads, true_length, size = q.shape
         shared = heads // k.shape[1]
         scale = 1 / math.sqrt(size)
+        more = -true_length % _MULTIPLE
+        length = true_length + more
+        q, k, v = (F.pad(x, (0, 0, 0, more)) if more else x for x in (q, k, v))
         grouped = (q * scale).reshape(rows * k.shape[1], shared, length, size)
         keys, values = (x.reshape(-1, length, size) for x in (k, v))
         out = torch.empty_like(grouped)
@@ -102,13 +109,15 @@ class _BlockAttention(torch.autograd.Function):
             out[:, :, start:end] = mixed.view(-1, shared, end - start, size)
         ctx.save_for_backward(grouped, keys, values, *kept)
         ctx.scale = scale
-        return out.view(rows, heads, length, size)
+        return out.view(rows, heads, length, size)[:, :, :true_length]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         grouped, keys, values, *kept = ctx.saved_tensors
         groups, shared, length, size = grouped.shape
-        rows = grad.shape[0]
+        rows, _, true_length, _ = grad.shape
+        if length > true_length:
+            grad = F.pad(grad, (0, 0, 0, length - true_length))
         grads = grad.reshape(groups, shared, length, size)
         grad_q = torch.empty_like(grouped)
         # Keys and values gather from several blocks: in float32, so that the sum is not rounded.
@@ -134,7 +143,7 @@ class _BlockAttention(torch.autograd.Function):
                 grad_v, grad_k = part_v, part_k
         shape = (rows, groups // rows, length, size)
         return (
-            grad_q.mul_(ctx.scale).view(rows, -1, length, size),
-            grad_k.to(keys.dtype).view(shape),
-            grad_v.to(values.dtype).view(shape),
+            grad_q.mul_(ctx.scale).view(rows, -1, length, size)[:, :, :true_length],
+            grad_k.to(keys.dtype).view(shape)[:, :, :true_length],
+            grad_v.to(values.dtype).view(shape)[:, :, :true_length],
         )

@@ -18,6 +18,10 @@ from chatwright.train.packing import IGNORED, Batch
 _LOGITS_AT_ONCE = 1 << 23
 _TOKENS_AT_LEAST = 128
 _TINY = 1e-30
+# On a CPU, oneDNN compiles code for each new shape of a bfloat16 product (tens of milliseconds) and
+# keeps it: few shapes are worth a little padding.
+_MULTIPLE = 128
+_CHUNK_MULTIPLE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class NextToken:
     """
 
     def loss(self, model: Transformer, batch: Batch) -> Loss:
+        if model.dtype == torch.bfloat16 and model.device.type == "cpu":
+            batch = batch.padded(_MULTIPLE)
         attention = PackedAttention(batch.lengths)
         hidden = model.hidden(batch.tokens, batch.positions, attention)
         supervised = batch.targets != IGNORED
@@ -72,12 +78,17 @@ class _CrossEntropySum(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
         want_hidden, want_head, _ = ctx.needs_input_grad
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        grad_hidden = torch.empty_like(hidden) if want_hidden else None
         grad_head = (
             torch.zeros(head.shape, dtype=torch.float32, device=head.device) if want_head else None
         )
         at_once = max(_TOKENS_AT_LEAST, _LOGITS_AT_ONCE // len(head))
-        for start in range(0, len(hidden), at_once):
+        at_once -= at_once % _CHUNK_MULTIPLE
+        # Rows of zeros at the end add nothing to the head's gradient.
+        count = len(hidden)
+        more = -count % _CHUNK_MULTIPLE
+        hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
+        grad_hidden = torch.empty_like(hidden) if want_hidden else None
+        for start in range(0, count, at_once):
             part = slice(start, start + at_once)
             logits = F.linear(hidden[part], head).float()
             grad = torch.softmax(logits, dim=-1)
@@ -87,7 +98,7 @@ class _CrossEntropySum(torch.autograd.Function):
             tiny = (picked < _TINY).nonzero()[:, 0]
             if len(tiny):
                 losses[tiny] = F.cross_entropy(logits[tiny], targets[part][tiny], reduction="none")
-            total += losses.sum()
+            total += losses[: count - start].sum()
             if grad_hidden is None and grad_head is None:
                 continue
             grad.scatter_add_(1, targets[part, None], torch.full_like(picked, -1.0)[:, None])
@@ -96,7 +107,7 @@ class _CrossEntropySum(torch.autograd.Function):
                 grad_hidden[part] = grad @ head
             if grad_head is not None:
                 grad_head += grad.T @ hidden[part]
-        ctx.save_for_backward(grad_hidden, grad_head)
+        ctx.save_for_backward(None if grad_hidden is None else grad_hidden[:count], grad_head)
         ctx.head_dtype = head.dtype
         return total
 

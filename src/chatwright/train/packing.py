@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100
@@ -37,6 +38,19 @@ class Batch:
         return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)[
             None
         ]
+
+    def padded(self, multiple: int) -> Batch:
+        """The same batch with a last sequence of ignored tokens, up to a multiple of tokens."""
+        more = -self.tokens.shape[1] % multiple
+        if not more:
+            return self
+        return Batch(
+            tokens=F.pad(self.tokens, (0, more)),
+            targets=F.pad(self.targets, (0, more), value=IGNORED),
+            positions=torch.cat([self.positions, torch.arange(more)[None].to(self.positions)], 1),
+            lengths=(*self.lengths, more),
+            row_ids=self.row_ids,
+        )
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
