@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from chatwright.errors import ChatwrightError
 from chatwright.version import __version__
 
-# Torch's threads otherwise spin while they wait for each other: where anything else wants the
-# cores, that made a small model up to fifty times slower. OpenMP reads this once, before torch.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# How long torch's threads spin while they wait for each other. Without spinning, training is 1.7
+# times slower on quiet cores; with OpenMP's own default, fifty times slower where something else
+# wants the cores. Read once, before torch is loaded. Measured in docs/benchmarks.md.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 if TYPE_CHECKING:
     from chatwright.assist import Assistant, load_assistant
