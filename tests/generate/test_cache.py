@@ -119,3 +119,16 @@ def test_memory_is_taken_only_where_tokens_are() -> None:
     cache.keys[:, :, :, :10] = 1
     assert float(cache.keys[0, :, :, :1000].sum()) == 8 * K * 10 * 64
     assert resident() - before < size / 20
+
+
+def test_padding_after_the_segments_changes_nothing() -> None:
+    generator = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(1, heads, 12, D, generator=generator) for heads in (H, K, K))
+    plain, padded = (KVCache(CONFIG, 2, C, torch.float32, torch.device("cpu")) for _ in range(2))
+    segments = [Segment(0, 0, 5), Segment(1, 0, 4)]
+    alone = StepAttention(plain, [], segments)(0, q[:, :, :9], k[:, :, :9], v[:, :, :9])
+    longer = StepAttention(padded, [], segments)(0, q, k, v)
+    assert torch.equal(longer[:, :, :9], alone)
+    assert not longer[:, :, 9:].any()
+    assert torch.equal(plain.keys, padded.keys)
+    assert torch.equal(plain.values, padded.values)

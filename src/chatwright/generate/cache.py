@@ -100,7 +100,8 @@ class StepAttention:
 
     The step's one row of N tokens holds first the newest token of each of the n requests in slots
     0…n-1 (`lengths[i]`: how many positions slot i has, the new one included), then the prompt
-    `segments`. Keys and values go into the cache, and each token attends to its own request only.
+    `segments`, then what it was padded with. Keys and values go into the cache, and each token
+    attends to its own request only.
     """
 
     def __init__(self, cache: KVCache, lengths: Sequence[int], segments: Sequence[Segment]) -> None:
@@ -142,6 +143,8 @@ class StepAttention:
             )
             parts.append(mixed)
             n = tokens.stop
+        if n < q.shape[2]:  # padding, which attends to nothing and is never looked at
+            parts.append(torch.zeros_like(q[:, :, n:]))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def _decode(self, keys: Tensor, values: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -22,6 +22,10 @@ from chatwright.model import Transformer
 # otherwise, so that a long prompt slows the others' streams down but never stalls them.
 PREFILL_ALONE = 512
 PREFILL_SHARED = 128
+# oneDNN compiles code for each new shape of a bfloat16 product (longer than a step takes) and keeps
+# it, so on a CPU a step's tokens are rounded up: few shapes are worth a little padding.
+_PAD_FROM = 16
+_PAD_TO = 32
 
 
 def share(budget: int, needs: Sequence[int]) -> list[int]:
@@ -180,6 +184,9 @@ class Scheduler:
     ) -> Tensor:
         """Float32 logits [len(rows), V], of those tokens only that are followed by a new one."""
         device = self._cache.keys.device
+        if device.type == "cpu" and self._model.dtype == torch.bfloat16 and len(tokens) > _PAD_FROM:
+            padding = [0] * (-len(tokens) % _PAD_TO)
+            tokens, positions = tokens + padding, positions + padding
         hidden = self._model.hidden(
             torch.tensor([tokens], device=device),
             torch.tensor([positions], device=device),

@@ -13,7 +13,7 @@ from chatwright.train.settings import OptimizerName, TrainSettings
 _SFT_LENGTH = 2048
 _SFT_BATCH = 4096
 _LORA_RATE = 5e-4
-# Measured at depth 4 (width 256): see docs/guides/training.md.
+# Measured at depth 4 (width 256): see docs/benchmarks.md.
 _PRETRAIN_RATE = 5e-3
 _PRETRAIN_WIDTH = 256
 _SFT_SHARE = 0.1
