@@ -94,6 +94,7 @@ def test_earlier_turns_stay_as_people_wrote_them(knowledge: Knowledge) -> None:
         ("And what does it return?", True),
         ("它会报错吗？", True),
         ("Why?", True),
+        ("What is a connection pool?", False),
         ("What does `Session.close()` do with connections and pools?", False),
         ("怎么回滚数据库事务的全部变更？", False),
     ],

@@ -28,7 +28,6 @@ _POINTS_BACK = re.compile(
     r"|它|他们|她们|这个|那个|这些|那些|这种|那种|上面|前面|刚才|还有|那么|^那|^为什么[？?]?$",
     re.I,
 )
-_FEW_WORDS = 2
 _LEAST_ANSWER = 32  # tokens that are kept free for the answer, however long the prompt
 
 
@@ -269,10 +268,10 @@ class Assistant:
 def search_query(question: str, said: Sequence[Message]) -> str:
     """What is searched for: the question, and the one before it where this one points back."""
     earlier = next((m.content for m in reversed(said) if m.role == "user"), "")
-    few = len(set(search_words(question))) <= _FEW_WORDS and "`" not in question
-    return (
-        f"{question}\n{earlier}" if earlier and (few or _POINTS_BACK.search(question)) else question
-    )
+    # A short question ("What is polymorphism?") mostly stands for itself; one without a word to
+    # search for ("Why?") cannot.
+    points_back = _POINTS_BACK.search(question) or not search_words(question)
+    return f"{question}\n{earlier}" if earlier and points_back else question
 
 
 def _checked(messages: Sequence[Message | Mapping[str, str]]) -> list[Message]:
