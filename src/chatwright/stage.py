@@ -7,6 +7,7 @@ Rooms describe their stages with these types (`collect/stages.py`, `train/stages
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from chatwright.progress import Progress, Silent
-from chatwright.records import Parent
+from chatwright.records import DatasetWriter, Parent, Row, write_dataset
 from chatwright.workspace import Workspace
 
 OutputKind = Literal["datasets", "models", "assistants", "runs"]
@@ -71,6 +72,19 @@ class StageContext:
     def dataset_path(self, name: str) -> Path:
         """The dataset that a setting names: another stage's result, or one of the workspace."""
         return self.inputs[name] if name in self.inputs else self.workspace.dataset(name)
+
+    def write_rows(
+        self, row_type: type[Row], settings: StageSettings
+    ) -> AbstractContextManager[DatasetWriter]:
+        """The writer of the dataset that this stage is for (`records.write_dataset`)."""
+        return write_dataset(
+            self.output,
+            row_type,
+            stage=self.stage,
+            fingerprint=self.fingerprint,
+            settings=settings.model_dump(mode="json"),
+            parents=self.parents,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pydantic import Field
 from chatwright.curate.bm25 import SearchIndex
 from chatwright.curate.chunks import chunk_documents, index_headings
 from chatwright.errors import DataError
-from chatwright.records import Dataset, Document, LedgerEntry, write_dataset
+from chatwright.records import Dataset, Document, LedgerEntry
 from chatwright.records.grounding import Passage
 from chatwright.stage import StageContext, StageSettings
 
@@ -48,14 +48,7 @@ def run_knowledge(settings: KnowledgeSettings, context: StageContext) -> None:
     source = Dataset.open(context.dataset_path(settings.input))
     texts: list[tuple[list[str], str]] = []
     with (
-        write_dataset(
-            context.output,
-            Document,
-            stage=context.stage,
-            fingerprint=context.fingerprint,
-            settings=settings.model_dump(mode="json"),
-            parents=context.parents,
-        ) as out,
+        context.write_rows(Document, settings) as out,
         context.progress.task("cut pages into passages", total=len(source)) as task,
     ):
         pages = 0

@@ -9,7 +9,7 @@ from chatwright.collect.entries import Selection, hub_data_set, local_path, open
 from chatwright.collect.rows import Output, SourceReader
 from chatwright.collect.settings import CollectSettings, SourceSettings
 from chatwright.errors import DataError
-from chatwright.records import Conversation, Document, file_digest, write_dataset
+from chatwright.records import Conversation, Document, file_digest
 from chatwright.stage import StageContext, StageKind
 from chatwright.workspace import Workspace
 
@@ -21,14 +21,7 @@ def run_collect(settings: CollectSettings, context: StageContext) -> None:
     all, or whose tables all lack the text column; a bad page or row is a line of the ledger.
     """
     row_type = Document if settings.rows == "documents" else Conversation
-    with write_dataset(
-        context.output,
-        row_type,
-        stage=context.stage,
-        fingerprint=context.fingerprint,
-        settings=settings.model_dump(mode="json"),
-        parents=context.parents,
-    ) as out:
+    with context.write_rows(row_type, settings) as out:
         output = Output(out, context.stage)
         out.counts["sources"] = [
             _collect(source, settings, context, output) for source in settings.sources

@@ -25,7 +25,6 @@ from chatwright.records import (
     LedgerEntry,
     Message,
     content_id,
-    write_dataset,
 )
 from chatwright.records.grounding import Passage, grounded_prompt, refusal, system_prompt
 from chatwright.stage import StageContext, StageKind, StageSettings
@@ -90,14 +89,7 @@ def run_questions(settings: QuestionsSettings, context: StageContext) -> None:
             where=str(source.path),
             hint="they need headings or definitions with a sentence of description under them",
         )
-    with write_dataset(
-        context.output,
-        Conversation,
-        stage=context.stage,
-        fingerprint=context.fingerprint,
-        settings=settings.model_dump(mode="json"),
-        parents=context.parents,
-    ) as out:
+    with context.write_rows(Conversation, settings) as out:
         for conversation in made:
             out.write(conversation)
         per_page = Counter(conversation.parents[0] for conversation in made)

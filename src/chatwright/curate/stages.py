@@ -16,7 +16,7 @@ from chatwright.curate.questions import QUESTIONS
 from chatwright.curate.rules import Curator
 from chatwright.curate.split import held_out
 from chatwright.errors import DataError
-from chatwright.records import Dataset, Document, LedgerEntry, file_digest, write_dataset
+from chatwright.records import Dataset, Document, LedgerEntry, file_digest
 from chatwright.stage import Settings, StageContext, StageKind, StageSettings
 from chatwright.workspace import Workspace
 
@@ -92,14 +92,7 @@ def run_curate(settings: CurateSettings, context: StageContext) -> None:
             yield RawPage(document.uri, document.text, media_type, title)
 
     with (
-        write_dataset(
-            context.output,
-            Document,
-            stage=context.stage,
-            fingerprint=context.fingerprint,
-            settings=settings.model_dump(mode="json"),
-            parents=context.parents,
-        ) as out,
+        context.write_rows(Document, settings) as out,
         context.progress.task("curate", total=len(source)) as task,
     ):
         kept = 0
@@ -127,14 +120,7 @@ def run_split(settings: SplitSettings, context: StageContext) -> None:
     ids = source.table(["id"]).column("id").to_pylist()
     out_of_training = held_out(ids, settings.held_out, context.seed)
     bound = f"{settings.held_out:g} of the rows"
-    with write_dataset(
-        context.output,
-        source.row_type,
-        stage=context.stage,
-        fingerprint=context.fingerprint,
-        settings=settings.model_dump(mode="json"),
-        parents=context.parents,
-    ) as out:
+    with context.write_rows(source.row_type, settings) as out:
         kept = 0
         for position, row in enumerate(source.rows):
             is_out = position in out_of_training
