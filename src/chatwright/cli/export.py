@@ -46,9 +46,19 @@ def export(
         console().print(f"{out}: {rows:,} rows", markup=False)
         return
     from chatwright.model import load_model, save_model
+    from chatwright.records import read_json
 
     model, tokenizer = load_model(name, workspace=place)
-    save_model(model, tokenizer, out)
+    # Where it came from goes with it, when it is one of ours.
+    folder = place.model(name) or Path(name)
+    card, lineage = folder / "README.md", folder / "lineage.json"
+    save_model(
+        model,
+        tokenizer,
+        out,
+        card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        lineage=read_json(lineage, "lineage") if lineage.is_file() else None,
+    )
     console().print(f"{out}: ready for transformers, vLLM and llama.cpp's converter", markup=False)
 
 
