@@ -268,9 +268,9 @@ class Assistant:
 def search_query(question: str, said: Sequence[Message]) -> str:
     """What is searched for: the question, and the one before it where this one points back."""
     earlier = next((m.content for m in reversed(said) if m.role == "user"), "")
-    # A short question ("What is polymorphism?") mostly stands for itself; one without a word to
-    # search for ("Why?") cannot.
-    points_back = _POINTS_BACK.search(question) or not search_words(question)
+    # "What is polymorphism?" stands for itself; "More?" and "Deletes?" cannot.
+    stub = len(question.split()) <= 2 and len(search_words(question)) <= 1
+    points_back = stub or _POINTS_BACK.search(question)
     return f"{question}\n{earlier}" if earlier and points_back else question
 
 
