@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "chatwright"
 
 # In the order in which data walks; every room may import the base.
-BASE = {"errors", "progress", "version", "records", "workspace", "stage", "sources"}
+BASE = {"errors", "lazy", "progress", "version", "records", "workspace", "stage", "sources"}
 ROOMS = [
     "collect",
     "curate",

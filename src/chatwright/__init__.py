@@ -11,10 +11,10 @@ The names below are loaded when first used: `import chatwright` does not import 
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chatwright.errors import ChatwrightError
+from chatwright.lazy import lazy_names
 from chatwright.version import __version__
 
 # How long torch's threads spin while they wait for each other. Without spinning, training is 1.7
@@ -59,8 +59,4 @@ __all__ = [
     "save_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'chatwright' has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Names are imported when they are first used: a list of assistants does not pay for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chatwright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chatwright.assist.answer import (
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
     from chatwright.assist.stages import STAGES
 
 _HOMES = {
-    "Answer": "answer",
-    "Assistant": "answer",
-    "AssistantSettings": "answer",
-    "Citation": "answer",
-    "Prepared": "answer",
-    "search_query": "answer",
-    "Description": "describe",
-    "Knowledge": "knowledge",
-    "list_assistants": "load",
-    "load_assistant": "load",
-    "STAGES": "stages",
+    "Answer": ".answer",
+    "Assistant": ".answer",
+    "AssistantSettings": ".answer",
+    "Citation": ".answer",
+    "Prepared": ".answer",
+    "search_query": ".answer",
+    "Description": ".describe",
+    "Knowledge": ".knowledge",
+    "list_assistants": ".load",
+    "load_assistant": ".load",
+    "STAGES": ".stages",
 }
 
 __all__ = [
@@ -48,8 +49,4 @@ __all__ = [
     "search_query",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

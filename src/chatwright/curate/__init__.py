@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chatwright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chatwright.curate.explain import Explanation, why
@@ -10,18 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "Extracted", "extract_text", "why"]
 
-_PLACES = {
-    "Explanation": "explain",
-    "Extracted": "extract",
-    "extract_text": "extract",
-    "why": "explain",
+_HOMES = {
+    "Explanation": ".explain",
+    "Extracted": ".extract",
+    "extract_text": ".extract",
+    "why": ".explain",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: lxml and the extractors take half a second."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -3,16 +3,16 @@
 The engine is imported when it is first used: settings alone do not pay for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chatwright.generate.params import Completion, FinishReason, Piece, SamplingParams
+from chatwright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chatwright.generate.engine import Engine, Messages
     from chatwright.generate.request import Request
 
-_HOMES = {"Engine": "engine", "Messages": "engine", "Request": "request"}
+_HOMES = {"Engine": ".engine", "Messages": ".engine", "Request": ".request"}
 
 __all__ = [
     "Completion",
@@ -24,8 +24,4 @@ __all__ = [
     "SamplingParams",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Names are imported when they are first used: `ModelConfig` alone does not pay for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chatwright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chatwright.model.config import ModelConfig
@@ -20,20 +21,20 @@ if TYPE_CHECKING:
     from chatwright.model.transformer import Attention, Transformer, causal_attention
 
 _HOMES = {
-    "ModelConfig": "config",
-    "Attention": "transformer",
-    "Transformer": "transformer",
-    "causal_attention": "transformer",
-    "KNOWN_MODELS": "load",
-    "best_dtype": "load",
-    "fetch_weights": "load",
-    "load_model": "load",
-    "save_model": "save",
-    "add_lora": "lora",
-    "load_adapter": "lora",
-    "lora_parameters": "lora",
-    "merge_lora": "lora",
-    "save_adapter": "lora",
+    "ModelConfig": ".config",
+    "Attention": ".transformer",
+    "Transformer": ".transformer",
+    "causal_attention": ".transformer",
+    "KNOWN_MODELS": ".load",
+    "best_dtype": ".load",
+    "fetch_weights": ".load",
+    "load_model": ".load",
+    "save_model": ".save",
+    "add_lora": ".lora",
+    "load_adapter": ".lora",
+    "lora_parameters": ".lora",
+    "merge_lora": ".lora",
+    "save_adapter": ".lora",
 }
 
 __all__ = [
@@ -53,8 +54,4 @@ __all__ = [
     "save_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Names are imported when they are first used: settings alone do not pay for torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chatwright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from chatwright.train.api import TrainResult, train
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
     from chatwright.train.settings import LoraSettings, TrainSettings
 
 _HOMES = {
-    "train": "api",
-    "TrainResult": "api",
-    "Trainer": "loop",
-    "read_metrics": "metrics",
-    "Loss": "objectives",
-    "Objective": "objectives",
-    "Batch": "packing",
-    "LoraSettings": "settings",
-    "TrainSettings": "settings",
+    "train": ".api",
+    "TrainResult": ".api",
+    "Trainer": ".loop",
+    "read_metrics": ".metrics",
+    "Loss": ".objectives",
+    "Objective": ".objectives",
+    "Batch": ".packing",
+    "LoraSettings": ".settings",
+    "TrainSettings": ".settings",
 }
 
 __all__ = [
@@ -38,8 +39,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)
