@@ -7,10 +7,16 @@ from typing import ClassVar
 
 import pytest
 
-from chatwright.build import build, plan, read_build_record, result_fingerprint
+from chatwright.build import build, plan, read_build_record
 from chatwright.errors import ChatwrightError, DataError, RecipeError
 from chatwright.recipe import Recipe, RecipeStage
-from chatwright.records import Dataset, Document, content_id, write_dataset
+from chatwright.records import (
+    Dataset,
+    Document,
+    content_id,
+    result_fingerprint,
+    write_dataset,
+)
 from chatwright.stage import StageContext, StageKind, StageSettings
 from chatwright.workspace import Workspace
 

@@ -19,14 +19,11 @@ import psutil
 from chatwright.errors import ChatwrightError
 from chatwright.progress import Progress, Silent
 from chatwright.recipe import Recipe, RecipeStage
-from chatwright.records import Parent, fingerprint, write_atomic
+from chatwright.records import Parent, fingerprint, result_fingerprint, write_atomic
 from chatwright.stage import StageContext
 from chatwright.workspace import Workspace
 
 State = Literal["done", "changed", "new", "unfinished"]
-
-# Where each kind of result says its own fingerprint.
-_DESCRIPTIONS = ("dataset.json", "lineage.json", "evaluation.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +47,6 @@ class BuildResult:
     skipped: list[str] = field(default_factory=list)
     outputs: dict[str, Path] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
-
-
-def result_fingerprint(output: Path) -> str | None:
-    """The fingerprint that a finished result carries, or None where there is none."""
-    candidates = [output / name for name in _DESCRIPTIONS] if output.is_dir() else [output]
-    for file in candidates:
-        try:
-            value = json.loads(file.read_text(encoding="utf-8")).get("fingerprint")
-        except (OSError, ValueError, AttributeError):
-            continue
-        if isinstance(value, str):
-            return value
-    return None
 
 
 def output_path(recipe: str, stage: RecipeStage, workspace: Workspace) -> Path:

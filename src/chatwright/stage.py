@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from chatwright.progress import Progress, Silent
 from chatwright.records import DatasetWriter, Parent, Row, write_dataset
+from chatwright.version import __version__
 from chatwright.workspace import Workspace
 
 OutputKind = Literal["datasets", "models", "assistants", "runs"]
@@ -85,6 +86,19 @@ class StageContext:
             settings=settings.model_dump(mode="json"),
             parents=self.parents,
         )
+
+    def lineage(self, settings: StageSettings, **more: Any) -> dict[str, Any]:
+        """What `lineage.json` of a result says: what it is, and what made it from what."""
+        return {
+            "fingerprint": self.fingerprint,
+            "stage": self.stage,
+            "recipe": self.recipe,
+            "parents": [asdict(parent) for parent in self.parents],
+            "settings": settings.model_dump(mode="json"),
+            "seed": self.seed,
+            "chatwright": __version__,
+            **more,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ def models(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
 
     Example: `chatwright models`
     """
-    from chatwright.build import result_fingerprint
     from chatwright.cli.console import print_json, print_table
     from chatwright.model.references import KNOWN_MODELS
+    from chatwright.records import result_fingerprint
     from chatwright.workspace import Workspace
 
     place = Workspace(workspace)

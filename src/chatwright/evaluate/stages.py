@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -73,13 +72,7 @@ def run_evaluate(settings: EvaluateSettings, context: StageContext) -> None:
     )
     # The recipe's names and not this machine's paths: the result may be passed on.
     evaluation.settings = settings.model_dump(mode="json") | {"seed": context.seed}
-    described = {
-        **evaluation.to_json(),
-        "fingerprint": context.fingerprint,
-        "recipe": context.recipe,
-        "stage": context.stage,
-        "parents": [asdict(parent) for parent in context.parents],
-    }
+    described = {**context.lineage(settings), **evaluation.to_json()}
     with disk_errors(context.output), atomic_folder(context.output) as folder:
         lines = "".join(canonical_json(line) + "\n" for line in evaluation.answers)
         (folder / "answers.jsonl").write_text(lines, encoding="utf-8")

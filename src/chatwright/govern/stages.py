@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import ClassVar
 
 from pydantic import Field
@@ -13,7 +12,6 @@ from chatwright.govern.lineage import walk
 from chatwright.govern.page import render_report
 from chatwright.records import atomic_folder, disk_errors, write_atomic
 from chatwright.stage import StageContext, StageKind, StageSettings
-from chatwright.version import __version__
 
 
 class ReportSettings(StageSettings):
@@ -47,19 +45,11 @@ def run_report(settings: ReportSettings, context: StageContext) -> None:
         samples=settings.samples,
     )
     page = render_report(contents)
-    described = {
-        "fingerprint": context.fingerprint,
-        "recipe": context.recipe,
-        "stage": context.stage,
-        "parents": [asdict(parent) for parent in context.parents],
-        "settings": settings.model_dump(mode="json"),
-        "chatwright": __version__,
-    }
     with disk_errors(context.output), atomic_folder(context.output) as folder:
         (folder / "report.html").write_text(page, encoding="utf-8")
         for model in contents.models:
             (folder / f"{model.name}.card.md").write_text(model.card, encoding="utf-8")
-        text = json.dumps(described, ensure_ascii=False, indent=1)
+        text = json.dumps(context.lineage(settings), ensure_ascii=False, indent=1)
         (folder / "lineage.json").write_text(text + "\n", encoding="utf-8")
     if settings.cards:
         for model in contents.models:

@@ -10,6 +10,7 @@ from chatwright.records.dataset import (
     write_dataset,
 )
 from chatwright.records.ids import canonical_json, content_id, file_digest, fingerprint
+from chatwright.records.results import result_fingerprint
 from chatwright.records.schema import (
     Conversation,
     Document,
@@ -38,6 +39,7 @@ __all__ = [
     "file_digest",
     "fingerprint",
     "read_json",
+    "result_fingerprint",
     "utc_from_timestamp",
     "write_atomic",
     "write_dataset",

@@ -13,7 +13,6 @@ from chatwright.records import Conversation, Dataset, Document, atomic_folder
 from chatwright.stage import StageContext, StageKind, StageSettings
 from chatwright.tokenizer.tokenizer import Tokenizer
 from chatwright.tokenizer.training import MIN_VOCAB
-from chatwright.version import __version__
 
 
 class TokenizerSettings(StageSettings):
@@ -49,17 +48,7 @@ def run(settings: TokenizerSettings, context: StageContext) -> None:
             raise DataError(error.message, where=", ".join(names), hint=error.hint) from error
     with atomic_folder(context.output) as folder:
         tokenizer.save(folder)
-        lineage = {
-            "fingerprint": context.fingerprint,
-            "stage": context.stage,
-            "recipe": context.recipe,
-            "parents": [
-                {"name": p.name, "fingerprint": p.fingerprint, "path": p.path}
-                for p in context.parents
-            ],
-            "settings": settings.model_dump(mode="json"),
-            "chatwright": __version__,
-        }
+        lineage = context.lineage(settings)
         (folder / "lineage.json").write_text(
             json.dumps(lineage, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )

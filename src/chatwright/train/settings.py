@@ -35,8 +35,9 @@ class TrainSettings(Settings):
     computed `micro_batch_tokens` at a time to bound memory; the latter changes no result beyond
     rounding.
 
-    `threads`, `checkpoint_every` (in steps; else every `checkpoint_seconds`) and `keep_checkpoints`
-    say how, not what. Same settings, data, seed and number of threads give the same bits.
+    `threads`, `checkpoint_every` (in steps), else `checkpoint_seconds`, and `keep_checkpoints`
+    say how, not what; the last three enter no fingerprint. Same settings, data, seed and number of
+    threads give the same bits.
     """
 
     objective: ObjectiveName = "sft"
@@ -65,9 +66,9 @@ class TrainSettings(Settings):
 
     precision: Precision = "auto"
     threads: int | None = Field(default=None, ge=1)
-    checkpoint_every: int | None = Field(default=None, ge=1)
-    checkpoint_seconds: float = Field(default=60.0, ge=0)
-    keep_checkpoints: int = Field(default=2, ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1, exclude=True)
+    checkpoint_seconds: float = Field(default=60.0, ge=0, exclude=True)
+    keep_checkpoints: int = Field(default=2, ge=1, exclude=True)
     validate_every: int | None = Field(default=None, ge=1)
     validation_tokens: int = Field(default=16_384, ge=1)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from chatwright.errors import DataError
-from chatwright.records import Dataset, LedgerEntry, atomic_folder, disk_errors, file_digest
+from chatwright.records import (
+    Dataset,
+    LedgerEntry,
+    atomic_folder,
+    disk_errors,
+    file_digest,
+    result_fingerprint,
+)
 from chatwright.stage import Settings, StageContext, StageKind, StageSettings
 from chatwright.train.settings import TrainSettings
-from chatwright.version import __version__
 from chatwright.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -134,18 +138,7 @@ def _write(
 
     base = settings.model if isinstance(settings.model, str) else "random weights"
     staged = context.scratch / "result"
-    lineage = {
-        "fingerprint": context.fingerprint,
-        "stage": context.stage,
-        "recipe": context.recipe,
-        "parents": [
-            {"name": p.name, "fingerprint": p.fingerprint, "path": p.path} for p in context.parents
-        ],
-        "base_model": base,
-        "settings": settings.model_dump(mode="json"),
-        "seed": context.seed,
-        "chatwright": __version__,
-    }
+    lineage = context.lineage(settings, base_model=base)
     card = model_card(settings, context, result)
     adapter = context.scratch / "adapter"
     if settings.lora is not None:
@@ -186,14 +179,8 @@ def external(settings: TrainStage, workspace: Workspace) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str | None:
-    if (path / "dataset.json").exists():
-        return Dataset.open(path).fingerprint
-    if (path / "lineage.json").exists():
-        text = (path / "lineage.json").read_text(encoding="utf-8")
-        try:
-            return str(json.loads(text)["fingerprint"])
-        except (ValueError, KeyError) as error:
-            raise DataError("this lineage cannot be read", where=str(path)) from error
+    if path.is_dir() and (ours := result_fingerprint(path)) is not None:
+        return ours
     if path.is_file():
         return file_digest(path)
     if path.is_dir():
