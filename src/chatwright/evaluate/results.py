@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
@@ -12,12 +13,13 @@ import numpy as np
 from chatwright.errors import DataError
 from chatwright.evaluate.statistics import (
     RESAMPLES,
+    STATISTICS,
     Difference,
     Estimate,
-    Floats,
-    bootstrap,
-    identity,
-    paired_bootstrap,
+    Sample,
+    Statistic,
+    difference,
+    estimate,
 )
 from chatwright.version import __version__
 
@@ -29,10 +31,11 @@ Unit = Literal["share", "number"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure: what it is called, which way is better, and how its sum becomes the figure.
+    """One figure: what it is called, which way is better, and how items' values become the figure.
 
-    Values are per item; where `denominator` names another per-item value, the figure is the ratio
-    of the two sums, `exponential` its exp.
+    Each item has one or more values; `statistic` names the function (`STATISTICS`) that turns
+    their sums over the items into the figure. `task` is the task that the figure belongs to; its
+    `name` is then `task/metric`.
     """
 
     name: str
@@ -40,8 +43,8 @@ class Metric:
     better: Better
     unit: Unit
     explained: str
-    denominator: str | None = None
-    exponential: bool = False
+    statistic: str = "ratio"
+    task: str | None = None
 
 
 METRICS: tuple[Metric, ...] = (
@@ -83,8 +86,7 @@ METRICS: tuple[Metric, ...] = (
         "lower",
         "number",
         "of the reference answer, given the passages it was made from",
-        denominator="tokens",
-        exponential=True,
+        statistic="exp_ratio",
     ),
     Metric(
         "bits_per_byte",
@@ -92,14 +94,13 @@ METRICS: tuple[Metric, ...] = (
         "lower",
         "number",
         "needed for each byte of the text; independent of the tokenizer",
-        denominator="bytes",
     ),
     Metric("words", "Words", "neither", "number", "length of the answer"),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 
-# For each metric, item id → (numerator, denominator).
-Values = dict[str, tuple[float, float]]
+# Item id → the item's values, as the metric's statistic takes them: (numerator, denominator), say.
+Values = dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,30 +123,55 @@ class ModelResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One metric of two models on the same items."""
+    """One metric of two models on the same items; `better` is the metric's."""
 
     metric: str
     baseline: str
     model: str
     difference: Difference
+    better: Better = "higher"
 
     @property
     def verdict(self) -> str:
         """`better`, `worse`, `different` (where neither way is better) or `no clear difference`."""
-        way = BY_NAME[self.metric].better
         if not self.difference.significant:
             return "no clear difference"
-        if way == "neither":
+        if self.better == "neither":
             return "different"
-        return "better" if (self.difference.value > 0) == (way == "higher") else "worse"
+        return "better" if (self.difference.value > 0) == (self.better == "higher") else "worse"
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """One task as it was run, or an average over tasks (then `members` names them).
+
+    `primary` is the metric to look at first, `chance` its value for a guesser. `source` says where
+    the items came from and `digest` which they were; `notes` hold what a reader of the score must
+    know, by model (contamination, say).
+    """
+
+    name: str
+    title: str
+    kind: str
+    primary: str
+    items: int
+    shots: int = 0
+    chance: float | None = None
+    source: str = ""
+    digest: str = ""
+    citation: str = ""
+    language: str | None = None
+    members: list[str] = field(default_factory=list)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Evaluation:
     """The result of evaluating models on the same items. The first model is the baseline.
 
-    `answers` has one entry per question or text, with each model's answer and scores; it is
-    written beside (`answers.jsonl`) and not part of `to_json`.
+    `answers` has one entry per question, text or item of a task, with each model's answer and
+    scores; it is written beside (`answers.jsonl`) and not part of `to_json`. `metrics` explains
+    every figure that occurs.
     """
 
     settings: dict[str, Any]
@@ -155,6 +181,21 @@ class Evaluation:
     skipped: list[Skipped] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = METRICS
+    tasks: list[TaskRecord] = field(default_factory=list)
+    gates: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def shown(self) -> list[Metric]:
+        """The metrics that at least one model has a value of, in their order."""
+        return [m for m in self.metrics if any(m.name in r.metrics for r in self.models)]
+
+    def metric(self, name: str) -> Metric:
+        """A metric by its name. Raises `KeyError` where the evaluation has none of that name."""
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise KeyError(name)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the content of `evaluation.json`, less fingerprint and parents."""
@@ -180,6 +221,9 @@ class Evaluation:
                 }
                 for c in self.comparisons
             ],
+            "metrics": [asdict(metric) for metric in self.shown],
+            "tasks": [asdict(task) for task in self.tasks],
+            "gates": self.gates,
             "skipped": [asdict(s) for s in self.skipped],
             "timing": {m.name: m.seconds for m in self.models},
             "machine": self.machine,
@@ -192,6 +236,9 @@ class Evaluation:
             if raw["format"] != FORMAT:
                 raise KeyError("format")
             timing = raw.get("timing", {})
+            # Evaluations of before tasks explain no metrics: theirs are the built-in ones.
+            metrics = tuple(Metric(**m) for m in raw.get("metrics", [])) or METRICS
+            known = {metric.name: metric for metric in metrics}
             return cls(
                 settings=dict(raw["settings"]),
                 items=int(raw["items"]),
@@ -199,7 +246,7 @@ class Evaluation:
                     ModelResult(
                         name,
                         m["reference"],
-                        {k: Estimate(**e) for k, e in m["metrics"].items() if k in BY_NAME},
+                        {k: Estimate(**e) for k, e in m["metrics"].items() if k in known},
                         dict(timing.get(name, {})),
                     )
                     for name, m in raw["models"].items()
@@ -210,31 +257,35 @@ class Evaluation:
                         c["baseline"],
                         c["model"],
                         Difference(**{k: c[k] for k in Difference.__dataclass_fields__}),
+                        known[c["metric"]].better,
                     )
                     for c in raw["comparisons"]
-                    if c["metric"] in BY_NAME
+                    if c["metric"] in known
                 ],
                 skipped=[Skipped(**s) for s in raw.get("skipped", [])],
                 machine=dict(raw.get("machine", {})),
+                metrics=metrics,
+                tasks=[TaskRecord(**t) for t in raw.get("tasks", [])],
+                gates=list(raw.get("gates", [])),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DataError(f"this is not an evaluation: {error}", where=where) from error
 
     def table(self) -> str:
         """The figures as aligned plain text, one line per metric, for a terminal."""
-        shown = [m for m in METRICS if any(m.name in r.metrics for r in self.models)]
         rows = [["", *(r.name for r in self.models)]]
-        for metric in shown:
+        for metric in self.shown:
             cells = [_cell(metric, r.metrics.get(metric.name)) for r in self.models]
             verdicts = [c.verdict for c in self.comparisons if c.metric == metric.name]
             rows.append([metric.title, *cells, *verdicts])
-        width = max(len(row) for row in rows)
-        rows = [row + [""] * (width - len(row)) for row in rows]
-        widths = [max(len(row[i]) for row in rows) for i in range(width)]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        lines = aligned(rows)
+        for task in self.tasks:
+            for model, notes in task.notes.items():
+                lines += [
+                    f"{task.title}, {model}: {text}"
+                    for text in notes.values()
+                    if isinstance(text, str)
+                ]
         for result in self.models:
             if result.seconds:
                 parts = (
@@ -246,6 +297,23 @@ class Evaluation:
             lines.append(f"{len(self.skipped)} not scored, among them:")
             lines += [f"  {s.id}: {s.reason}" for s in self.skipped[:5]]
         return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines whose columns stand under each other (a Han character is two wide)."""
+    width = max(len(row) for row in rows)
+    full = [[*row, *[""] * (width - len(row))] for row in rows]
+    widths = [max(_columns_wide(row[i]) for row in full) for i in range(width)]
+    return [
+        "  ".join(
+            cell + " " * (w - _columns_wide(cell)) for cell, w in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in full
+    ]
+
+
+def _columns_wide(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def show(metric: Metric, value: float) -> str:
@@ -264,58 +332,83 @@ def _cell(metric: Metric, estimate: Estimate | None) -> str:
     return f"{show(metric, estimate.value)} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Average:
+    """A metric that is the mean of others, each over its own items.
+
+    `parts` names the metrics; with `chance` each is centred first: (value − c) / (1 − c), so that
+    guessing is 0 and perfection 1, as the CORE score of DCLM does it (Li et al. 2024, appendix).
+    """
+
+    metric: Metric
+    parts: tuple[str, ...]
+    chance: tuple[float, ...] | None = None
+
+
 def summarise(
     values: Mapping[str, Mapping[str, Values]],
     references: Mapping[str, str],
     *,
+    metrics: Sequence[Metric] = METRICS,
+    averages: Sequence[Average] = (),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[list[ModelResult], list[Comparison]]:
     """From per-item values to figures with intervals, and each model against the first.
 
-    `values`: model → metric → item id → (numerator, denominator). A comparison uses the items that
-    both models have.
+    `values`: model → metric → item id → the item's values. A comparison uses the items that both
+    models have; an average is left out where a part of it is missing.
     """
-    results = [
-        ModelResult(
-            name,
-            references[name],
-            {
-                metric.name: bootstrap(
-                    *_columns(per_metric[metric.name], sorted(per_metric[metric.name])),
-                    transform=np.exp if metric.exponential else identity,
-                    seed=seed,
-                    resamples=resamples,
-                )
-                for metric in METRICS
-                if per_metric.get(metric.name)
-            },
-        )
-        for name, per_metric in values.items()
-    ]
+    wanted = [Average(metric, (metric.name,)) for metric in metrics] + list(averages)
+    statistics = {metric.name: STATISTICS[metric.statistic] for metric in metrics}
+    how = {"seed": seed, "resamples": resamples}
+    results: list[ModelResult] = []
     comparisons: list[Comparison] = []
-    names = list(values)
-    for name in names[1:]:
-        for metric in METRICS:
-            first = values[names[0]].get(metric.name, {})
-            second = values[name].get(metric.name, {})
-            shared = sorted(first.keys() & second.keys())
-            if not shared:
-                continue
-            difference = paired_bootstrap(
-                _columns(first, shared),
-                _columns(second, shared),
-                transform=np.exp if metric.exponential else identity,
-                seed=seed,
-                resamples=resamples,
-            )
-            comparisons.append(Comparison(metric.name, names[0], name, difference))
+    first = next(iter(values), "")
+    for name, per_metric in values.items():
+        figures: dict[str, Estimate] = {}
+        for average in wanted:
+            if all(per_metric.get(part) for part in average.parts):
+                items = [sorted(per_metric[part]) for part in average.parts]
+                figures[average.metric.name] = estimate(
+                    _samples(average, per_metric, items, statistics), **how
+                )
+            base = values[first]
+            shared = [
+                sorted(base.get(part, {}).keys() & per_metric.get(part, {}).keys())
+                for part in average.parts
+            ]
+            if name != first and all(shared):
+                found = difference(
+                    _samples(average, base, shared, statistics),
+                    _samples(average, per_metric, shared, statistics),
+                    **how,
+                )
+                metric = average.metric
+                comparisons.append(Comparison(metric.name, first, name, found, metric.better))
+        results.append(ModelResult(name, references[name], figures))
     return results, comparisons
 
 
-def _columns(values: Values, ids: Sequence[str]) -> tuple[Floats, Floats]:
-    pairs = np.array([values[i] for i in ids], dtype=np.float64)
-    return pairs[:, 0], pairs[:, 1]
+def _samples(
+    average: Average,
+    values: Mapping[str, Values],
+    items: Sequence[Sequence[str]],
+    statistics: Mapping[str, Statistic],
+) -> list[Sample]:
+    """One sample per part: the values of its `items` and their statistic, centred where asked."""
+    chances = average.chance or (0.0,) * len(average.parts)
+    return [
+        Sample(
+            np.array([values[part][i] for i in ids], dtype=np.float64),
+            _centred(statistics[part], chance) if chance else statistics[part],
+        )
+        for part, ids, chance in zip(average.parts, items, chances, strict=True)
+    ]
+
+
+def _centred(statistic: Statistic, chance: float) -> Statistic:
+    return lambda sums: (statistic(sums) - chance) / (1 - chance)
 
 
 def mean_values(values: Iterable[tuple[str, float]]) -> Values:

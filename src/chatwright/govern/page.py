@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from chatwright.evaluate.results import BY_NAME, METRICS, Evaluation, Metric, show
+from chatwright.evaluate.results import BY_NAME, Evaluation, Metric, show
 from chatwright.govern.charts import Interval, bar_chart, interval_chart, loss_chart
 from chatwright.govern.contents import Contents, EvaluationContents, ModelContents
 from chatwright.govern.facts import rows_of
@@ -113,7 +113,7 @@ def _tiles(c: Contents) -> list[tuple[str, str]]:
         for name in ("token_f1", "citation_right", "bits_per_byte"):
             found = [m.metrics[name] for m in e.evaluation.models if name in m.metrics]
             if found:
-                metric = BY_NAME[name]
+                metric = e.evaluation.metric(name)
                 values = [show(metric, v.value).removesuffix(" %") for v in (found[0], found[-1])]
                 arrow = " → ".join(values if len(found) > 1 else values[:1])
                 unit = " (%)" if metric.unit == "share" else ""
@@ -169,7 +169,7 @@ def _evaluation(e: EvaluationContents, number: int) -> dict[str, Any]:
     evaluation = e.evaluation
     rows = []
     intervals: list[tuple[str, dict[str, Interval]]] = []
-    for metric in METRICS:
+    for metric in evaluation.shown:
         found = {
             m.name: m.metrics[metric.name] for m in evaluation.models if metric.name in m.metrics
         }
