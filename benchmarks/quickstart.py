@@ -11,31 +11,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from _machine import ROOT, machine, must, report
+
 MAX_SECONDS = 600
 MAX_BYTES = 4 * 2**30
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, help="keep the result here (must not exist)")
     args = parser.parse_args()
+    about = machine()
     with tempfile.TemporaryDirectory() as temporary:
         workspace = args.workspace or Path(temporary) / "workspace"
         if workspace.exists():
@@ -57,42 +49,20 @@ def main() -> int:
         )
     stages = record["stages"]
     peak = max(stage["peak_bytes"] for stage in stages.values())
+    figures = {
+        "build_seconds": round(built, 1),
+        "total_seconds": round(total, 1),
+        "stages": {
+            name: {"seconds": stage["seconds"], "peak_mib": round(stage["peak_bytes"] / 2**20)}
+            for name, stage in stages.items()
+        },
+        "evaluation": evaluation.get("models"),
+    }
     musts = [
-        {
-            "name": "seconds of demo --check",
-            "value": round(total, 1),
-            "bound": f"<= {MAX_SECONDS}",
-            "holds": total <= MAX_SECONDS,
-        },
-        {
-            "name": "peak bytes",
-            "value": peak,
-            "bound": f"<= {MAX_BYTES}",
-            "holds": peak <= MAX_BYTES,
-        },
+        must("seconds of demo --check", round(total, 1), f"<= {MAX_SECONDS}"),
+        must("peak bytes", peak, f"<= {MAX_BYTES}"),
     ]
-    print(
-        json.dumps(
-            {
-                "bench": "quickstart",
-                "machine": {"cpu": cpu_name(), "cores": os.cpu_count()},
-                "figures": {
-                    "build_seconds": round(built, 1),
-                    "total_seconds": round(total, 1),
-                    "stages": {
-                        name: {
-                            "seconds": stage["seconds"],
-                            "peak_mib": round(stage["peak_bytes"] / 2**20),
-                        }
-                        for name, stage in stages.items()
-                    },
-                    "evaluation": evaluation.get("models"),
-                },
-                "ratios": {},
-                "musts": musts,
-            }
-        )
-    )
+    report("quickstart", about, figures, {}, musts)
     return 0
 
 

@@ -10,7 +10,9 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "chatwright"
 
 # In the order in which data walks; every room may import the base.
-BASE = {"errors", "lazy", "progress", "version", "records", "workspace", "stage", "sources"}
+BASE = {
+    "errors", "lazy", "machine", "progress", "version", "records", "workspace", "stage", "sources",
+}  # fmt: skip
 ROOMS = [
     "collect",
     "curate",

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from chatwright.errors import DataError
 from chatwright.govern.cards import model_card
 from chatwright.govern.facts import Facts, SourceFacts, gather_facts, read_metrics
-from chatwright.govern.lineage import walk
+from chatwright.records.results import walk
 
 
 def front_matter(card: str) -> dict[str, Any]:

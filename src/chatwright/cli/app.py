@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
+from chatwright.cli.arena import arena
+from chatwright.cli.audit import audit
 from chatwright.cli.build import build
 from chatwright.cli.chat import chat
+from chatwright.cli.compare import compare
+from chatwright.cli.conversations import conversations
 from chatwright.cli.curate import curate
-from chatwright.cli.evaluate import evaluate
+from chatwright.cli.evaluate import evaluate, tasks
 from chatwright.cli.export import export
 from chatwright.cli.listing import datasets, models, runs
 from chatwright.cli.serve import serve
@@ -26,8 +30,24 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (build, chat, serve, curate, why, evaluate, export, models, datasets, runs):
+for verb in (
+    build,
+    chat,
+    serve,
+    curate,
+    why,
+    evaluate,
+    tasks,
+    compare,
+    audit,
+    conversations,
+    export,
+    models,
+    datasets,
+    runs,
+):
     app.command()(verb)
+app.add_typer(arena)
 
 
 def _print_version(wanted: bool) -> None:

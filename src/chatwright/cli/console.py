@@ -21,9 +21,14 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _NO_WIDTH)
 
 
+def error_console() -> Console:
+    """Standard error: what is said beside the result."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
 def print_error(error: ChatwrightError) -> None:
     """What was wrong, where, and what to do next, on standard error."""
-    out = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = error_console()
     out.print("error: ", style="bold red", end="")
     out.print(error.message, markup=False)
     if error.where:

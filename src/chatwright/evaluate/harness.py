@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,13 +17,24 @@ from chatwright.evaluate.answering import (
     page_likelihoods,
     reference_likelihoods,
 )
+from chatwright.evaluate.answers import AnswerCache
 from chatwright.evaluate.items import Page, Question, read_pages, read_questions
 from chatwright.evaluate.journal import Journal
+from chatwright.evaluate.kinds import Bench
+from chatwright.evaluate.metrics import text_metric
 from chatwright.evaluate.prompts import Prompt, Prompts
-from chatwright.evaluate.results import Evaluation, Skipped, Values, summarise
-from chatwright.evaluate.scoring import add_answers, add_likelihoods, answer_line, page_line
+from chatwright.evaluate.results import BY_NAME, METRICS, Evaluation, Skipped, Values, summarise
+from chatwright.evaluate.scoring import (
+    add_answers,
+    add_likelihoods,
+    add_text_metrics,
+    answer_line,
+    page_line,
+)
+from chatwright.evaluate.suite import Suite, figures, load_suite, run_suite
+from chatwright.machine import describe_machine
 from chatwright.progress import Progress, Silent
-from chatwright.records import Dataset, fingerprint
+from chatwright.records import Dataset, content_fingerprint, fingerprint
 from chatwright.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -43,6 +52,12 @@ class Options:
     shown, each shortened to `max_words`, and at most `max_tokens` tokens are made; `perplexity`
     measures the reference answers too. Pages: the first `page_bytes` bytes of each, in windows of
     `window` tokens of which the first `overlap` are only seen. `max_batch`: answers at a time.
+
+    `metrics`: more metrics of texts (`chatwright.evaluate.metrics.TEXT_METRICS`) for the answers.
+
+    Tasks: `task_limit` items of each (None: as many as the task says); `shots` and `chat`, where
+    given, stand in for every task's own. `unsafe_code` runs generated code on a machine that
+    cannot lock it up.
     """
 
     limit: int | None = 40
@@ -54,6 +69,11 @@ class Options:
     overlap: int = 0
     page_bytes: int = 16_384
     max_batch: int = 8
+    metrics: Sequence[str] = ()
+    task_limit: int | None = None
+    shots: int | None = None
+    chat: bool | None = None
+    unsafe_code: bool = False
     seed: int = 0
 
 
@@ -68,6 +88,7 @@ class _Found:
     said: dict[str, Answered] = field(default_factory=dict)
     likely: dict[str, Likelihoods] = field(default_factory=dict)
     bits: dict[str, Likelihoods] = field(default_factory=dict)
+    suite: Suite = field(default_factory=Suite)
 
 
 def evaluate_models(
@@ -76,8 +97,10 @@ def evaluate_models(
     *,
     knowledge: str | Path | None = None,
     text: str | Path | None = None,
+    tasks: Sequence[str] = (),
     workspace: Workspace | None = None,
     scratch: Path | None = None,
+    cache: Path | None = None,
     run: str | None = None,
     progress: Progress | None = None,
     references: Mapping[str, str] | None = None,
@@ -87,12 +110,15 @@ def evaluate_models(
 
     `data`, a dataset of questions: each is answered greedily with passages found in `knowledge`
     (without it, with those in the row itself), and the reference answer's perplexity is measured,
-    given the row's own passages. `text`, a dataset of documents: bits per byte. One of the two must
-    be given; both may. Further keywords are those of `Options`.
+    given the row's own passages. `text`, a dataset of documents: bits per byte. `tasks`, names or
+    YAML files of tasks (`chatwright tasks` lists those that come along). One of the three must be
+    given. Further keywords are those of `Options`.
 
     The first model is the baseline that others are compared with. With `scratch`, answers are kept
-    there under the name `run`, and a killed evaluation goes on from them. Items that cannot be
-    scored are listed in `skipped` and scored for no model: all figures rest on the same items.
+    there under the name `run`, and a killed evaluation goes on from them. Answers to tasks are
+    kept in the file `cache` (default: in `scratch`) and serve every later evaluation. Items that
+    cannot be scored are listed in `skipped` and scored for no model: all figures rest on the same
+    items.
     `references` are the models' names as the result shows them, where `models` are paths.
 
     Raises `UsageError` for no model or nothing to measure on, `DataError` for a dataset that cannot
@@ -103,10 +129,22 @@ def evaluate_models(
     how = Options(**options)
     if not models:
         raise UsageError("there is no model to evaluate")
-    if data is None and text is None:
-        raise UsageError("give `data` (questions), `text` (documents) or both to measure on")
+    if data is None and text is None and not tasks:
+        raise UsageError("give `tasks`, `data` (questions) or `text` (documents) to measure on")
+    for metric in how.metrics:
+        text_metric(metric)
     progress = progress or Silent()
     found = _Found()
+    if tasks:
+        found.suite = load_suite(
+            tasks,
+            workspace=workspace,
+            limit=how.task_limit,
+            shots=how.shots,
+            chat=how.chat,
+            seed=how.seed,
+            progress=progress,
+        )
     if data is not None:
         found.questions, found.skipped = read_questions(Dataset.open(data), how.limit, how.seed)
     if text is not None:
@@ -117,14 +155,33 @@ def evaluate_models(
     paths = {label: str(reference) for label, reference in models.items()}
     given = {"data": data, "knowledge": knowledge, "text": text}
     settings = {k: None if v is None else str(v) for k, v in given.items()} | asdict(how)
+    settings["tasks"] = list(tasks)
     name = run or fingerprint("evaluation", {"models": paths, "settings": settings})
     journal = Journal(scratch, name)
-    for label, reference in paths.items():
-        with _loaded(reference, workspace, how.max_batch) as engine:
-            bench = _Bench(label, engine, opened, how, journal, progress)
-            _ask(bench, found)
-            _read(bench, found)
+    if cache is None and scratch is not None:
+        cache = scratch / "answers.db"
+    with AnswerCache(cache) as answers:
+        for label, reference in paths.items():
+            with _loaded(reference, workspace, how.max_batch) as (engine, path):
+                bench = _Bench(label, engine, opened, how, journal, progress)
+                _ask(bench, found)
+                _read(bench, found)
+                run_suite(found.suite, _task_bench(bench, path, answers), path)
     return _conclude(found, dict(references or paths), settings, how)
+
+
+def _task_bench(bench: _Bench, path: Path, answers: AnswerCache) -> Bench:
+    """The model as tasks know it: by what it is, not by what it is called here."""
+    weights = content_fingerprint(path)
+    return Bench(
+        label=bench.label,
+        fingerprint=f"{weights} {bench.engine.model.dtype} seed {bench.how.seed}",
+        engine=bench.engine,
+        cache=answers,
+        progress=bench.progress,
+        seed=bench.how.seed,
+        unsafe_code=bench.how.unsafe_code,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +279,25 @@ def _conclude(
         if label in found.said:
             pairs = [(q, found.prompts[label][q.id]) for q in asked]
             scores[label] = add_answers(values[label], pairs, found.said[label].answers)
+            values[label] |= add_text_metrics(pairs, found.said[label].answers, how.metrics)
         if label in found.likely:
             kept = {k: v for k, v in found.likely[label].found.items() if k not in unread}
             add_likelihoods(values[label], kept, perplexity=True)
         if label in found.bits:
             add_likelihoods(values[label], found.bits[label].found, perplexity=False)
-    results, comparisons = summarise(values, references, seed=how.seed)
+    of_tasks = figures(found.suite)
+    for label, per_metric in of_tasks.values.items():
+        values[label] |= per_metric
+    more = [text_metric(name).metric for name in how.metrics if name not in BY_NAME]
+    metrics = (*METRICS, *more, *of_tasks.metrics)
+    averaged = {average.metric.name for average in of_tasks.averages}
+    results, comparisons = summarise(
+        values,
+        references,
+        metrics=[metric for metric in metrics if metric.name not in averaged],
+        averages=of_tasks.averages,
+        seed=how.seed,
+    )
     timed: tuple[tuple[str, Mapping[str, Answered | Likelihoods]], ...] = (
         ("answers", found.said),
         ("perplexity", found.likely),
@@ -238,6 +308,9 @@ def _conclude(
             what: round(group[result.name].seconds, 2)
             for what, group in timed
             if result.name in group
+        } | {
+            name: round(said.seconds, 2)
+            for name, said in found.suite.said.get(result.name, {}).items()
         }
     said = {label: answered.answers for label, answered in found.said.items()}
     nats = {label: likely.found for label, likely in found.likely.items()}
@@ -248,36 +321,27 @@ def _conclude(
     ]
     return Evaluation(
         settings=settings,
-        items=len(asked) + len(found.pages),
+        items=len(asked) + len(found.pages) + of_tasks.items,
         models=results,
         comparisons=comparisons,
-        skipped=skipped,
-        answers=lines + [page_line(page, bits) for page in found.pages],
+        skipped=skipped + of_tasks.skipped,
+        answers=lines + [page_line(page, bits) for page in found.pages] + of_tasks.lines,
         machine=describe_machine(),
+        metrics=metrics,
+        tasks=of_tasks.records,
     )
 
 
 @contextmanager
-def _loaded(reference: str, workspace: Workspace | None, max_batch: int) -> Iterator[Engine]:
-    """A model behind an engine; both are gone from memory afterwards."""
+def _loaded(
+    reference: str, workspace: Workspace | None, max_batch: int
+) -> Iterator[tuple[Engine, Path]]:
+    """A model behind an engine, and where its files lie; it is gone from memory afterwards."""
     from chatwright.generate import Engine
     from chatwright.model import load_model
+    from chatwright.model.references import resolve
 
-    model, tokenizer = load_model(reference, workspace=workspace)
+    path = resolve(reference, workspace=workspace)
+    model, tokenizer = load_model(path)
     with Engine(model, tokenizer, max_batch=max_batch) as engine:
-        yield engine
-
-
-def describe_machine() -> dict[str, Any]:
-    """What numbers of seconds were measured on."""
-    import torch
-
-    affinity = getattr(os, "sched_getaffinity", None)
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
+        yield engine, path

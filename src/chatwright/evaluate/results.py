@@ -146,7 +146,8 @@ class TaskRecord:
     """One task as it was run, or an average over tasks (then `members` names them).
 
     `primary` is the metric to look at first, `chance` its value for a guesser. `source` says where
-    the items came from and `digest` which they were; `notes` hold what a reader of the score must
+    the items came from and `digest` how they were asked: results with the same digest can be
+    compared on the items that they share. `notes` hold what a reader of the score must
     know, by model (contamination, say).
     """
 
@@ -279,13 +280,7 @@ class Evaluation:
             verdicts = [c.verdict for c in self.comparisons if c.metric == metric.name]
             rows.append([metric.title, *cells, *verdicts])
         lines = aligned(rows)
-        for task in self.tasks:
-            for model, notes in task.notes.items():
-                lines += [
-                    f"{task.title}, {model}: {text}"
-                    for text in notes.values()
-                    if isinstance(text, str)
-                ]
+        lines += self._notes()
         for result in self.models:
             if result.seconds:
                 parts = (
@@ -297,6 +292,19 @@ class Evaluation:
             lines.append(f"{len(self.skipped)} not scored, among them:")
             lines += [f"  {s.id}: {s.reason}" for s in self.skipped[:5]]
         return "\n".join(lines)
+
+    def _notes(self) -> list[str]:
+        """What the tasks' notes say, a line for each model and text, naming the tasks."""
+        told: dict[tuple[str, str], list[str]] = {}
+        for task in self.tasks:
+            for model, notes in task.notes.items():
+                told.setdefault((model, str(notes.get("text", ""))), []).append(task.title)
+        everywhere = sum(task.kind != "average" for task in self.tasks)
+        return [
+            f"{model}, {'all tasks' if len(tasks) == everywhere else ', '.join(tasks)}: {text}"
+            for (model, text), tasks in told.items()
+            if text
+        ]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

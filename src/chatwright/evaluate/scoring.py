@@ -9,7 +9,14 @@ from typing import Any
 from chatwright.curate.words import count_words
 from chatwright.evaluate.items import Page, Question
 from chatwright.evaluate.likelihood import Likelihood
-from chatwright.evaluate.metrics import citation_score, exact_match, rouge_l, token_f1
+from chatwright.evaluate.metrics import (
+    Answer,
+    citation_score,
+    exact_match,
+    rouge_l,
+    text_metric,
+    token_f1,
+)
 from chatwright.evaluate.prompts import Prompt
 from chatwright.evaluate.refusal import is_refusal
 from chatwright.evaluate.results import Values
@@ -56,6 +63,34 @@ def add_answers(
         out[question.id] = score_answer(question, prompt, said[question.id]["text"])
         for name, value in out[question.id].items():
             values.setdefault(name, {})[question.id] = (value, 1.0)
+    return out
+
+
+def add_text_metrics(
+    questions: Sequence[tuple[Question, Prompt]],
+    said: Mapping[str, Any],
+    names: Sequence[str],
+) -> dict[str, Values]:
+    """Further metrics of one model's answers: metric → item → values."""
+    asked = [(q, p) for q, p in questions if q.id in said]
+    answers = []
+    for question, prompt in asked:
+        shown, gold = prompt.names(question)
+        references = (question.reference,) if question.answerable else ()
+        answers.append(
+            Answer(
+                said[question.id]["text"],
+                references,
+                question.language,
+                question.text,
+                tuple(shown),
+                tuple(gold),
+            )
+        )
+    out: dict[str, Values] = {}
+    for name in names:
+        columns = text_metric(name).score(answers)
+        out[name] = {q.id: c for (q, _), c in zip(asked, columns, strict=True) if c is not None}
     return out
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from chatwright.assist.describe import Retrieval
+from chatwright.evaluate.gates import GateError, check_gate, require
 from chatwright.evaluate.harness import evaluate_models
-from chatwright.records import atomic_folder, canonical_json, disk_errors
+from chatwright.evaluate.stored import write_evaluation
+from chatwright.evaluate.tasks import find_tasks
+from chatwright.records import file_digest
 from chatwright.stage import StageContext, StageKind, StageSettings
+from chatwright.workspace import Workspace
 
 _ASSISTANT = Retrieval()  # what is measured is what is served, unless a recipe says otherwise
 
@@ -19,8 +22,10 @@ class EvaluateSettings(StageSettings):
     """Settings of an `evaluate` stage.
 
     `models` maps labels to models; the first is the baseline. `data` names held-out questions,
-    `knowledge` where their answers are looked up, `text` held-out documents for bits per byte. The
-    rest is explained at `chatwright.evaluate.Options`.
+    `knowledge` where their answers are looked up, `text` held-out documents for bits per byte,
+    `tasks` benchmarks by name or file. `metrics` are more metrics of texts for the answers to
+    `data`. `gates` are demands on the figures; where one does not hold the build fails
+    (`chatwright.evaluate.gates`). The rest is explained at `chatwright.evaluate.Options`.
     """
 
     references: ClassVar[tuple[str, ...]] = ("models", "data", "knowledge", "text")
@@ -29,6 +34,9 @@ class EvaluateSettings(StageSettings):
     data: str | None = None
     knowledge: str | None = None
     text: str | None = None
+    tasks: list[str] = Field(default_factory=list)
+    metrics: list[str] = Field(default_factory=list)
+    gates: dict[str, str] = Field(default_factory=dict)
     limit: int | None = Field(40, ge=1)
     max_tokens: int = Field(80, ge=1)
     passages: int = Field(_ASSISTANT.passages, ge=1, le=20)
@@ -38,30 +46,40 @@ class EvaluateSettings(StageSettings):
     overlap: int = Field(0, ge=0)
     page_bytes: int = Field(16_384, ge=1)
     max_batch: int = Field(8, ge=1)
+    task_limit: int | None = Field(None, ge=1)
+    shots: int | None = Field(None, ge=0, le=64)
+    chat: bool | None = None
+    unsafe_code: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.data is None and self.text is None:
-            raise ValueError("give `data` (questions), `text` (documents) or both to measure on")
+        if self.data is None and self.text is None and not self.tasks:
+            raise ValueError("give `tasks`, `data` (questions) or `text` (documents) to measure on")
         if self.knowledge is not None and self.data is None:
             raise ValueError("`knowledge` is for answering questions: give `data` too")
         if self.overlap >= self.window:
             raise ValueError("`overlap` must be less than `window`")
+        for key, demand in self.gates.items():
+            problem = check_gate(key, demand)
+            if problem:
+                raise ValueError(problem)
         return self
 
 
 def run_evaluate(settings: EvaluateSettings, context: StageContext) -> None:
     """Measure the models and write `evaluation.json` and `answers.jsonl`.
 
-    A killed run goes on from the answers in `context.scratch`.
+    A killed run goes on from the answers in `context.scratch`. Where a gate does not hold, the
+    result is written to `failed` there, for people to look at, and `GateError` is raised.
     """
     paths = {name: str(context.inputs.get(ref, ref)) for name, ref in settings.models.items()}
-    options = settings.model_dump(exclude={"models", "data", "knowledge", "text"})
+    options = settings.model_dump(exclude={"models", "data", "knowledge", "text", "tasks", "gates"})
     evaluation = evaluate_models(
         paths,
         None if settings.data is None else context.dataset_path(settings.data),
         knowledge=None if settings.knowledge is None else context.dataset_path(settings.knowledge),
         text=None if settings.text is None else context.dataset_path(settings.text),
+        tasks=settings.tasks,
         workspace=context.workspace,
         scratch=context.scratch,
         run=context.fingerprint,
@@ -72,14 +90,23 @@ def run_evaluate(settings: EvaluateSettings, context: StageContext) -> None:
     )
     # The recipe's names and not this machine's paths: the result may be passed on.
     evaluation.settings = settings.model_dump(mode="json") | {"seed": context.seed}
-    described = {**context.lineage(settings), **evaluation.to_json()}
-    with disk_errors(context.output), atomic_folder(context.output) as folder:
-        lines = "".join(canonical_json(line) + "\n" for line in evaluation.answers)
-        (folder / "answers.jsonl").write_text(lines, encoding="utf-8")
-        text = json.dumps(described, ensure_ascii=False, indent=1)
-        (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    failed: GateError | None = None
+    try:
+        require(evaluation, settings.gates)
+    except GateError as error:
+        failed = error
+    output = context.scratch / "failed" if failed else context.output
+    write_evaluation(output, evaluation, context.lineage(settings))
     for line in evaluation.table().splitlines():
         context.progress.line(line)
+    if failed is not None:
+        failed.where = str(output)
+        raise failed
 
 
-STAGES = [StageKind("evaluate", EvaluateSettings, run_evaluate, "runs")]
+def task_files_digest(settings: EvaluateSettings, workspace: Workspace) -> dict[str, str]:
+    """The content of the tasks' files, which the settings only name."""
+    return {spec.name: file_digest(path) for path, spec in find_tasks(settings.tasks, workspace)}
+
+
+STAGES = [StageKind("evaluate", EvaluateSettings, run_evaluate, "runs", external=task_files_digest)]

@@ -7,11 +7,18 @@ the Hugging Face hub reads. Facts only: what is not known is not written.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
-from chatwright.evaluate.results import BY_NAME, METRICS, Evaluation, show
+from chatwright.evaluate.results import Evaluation, show
+from chatwright.govern.audit.card import (
+    bias_section,
+    energy_section,
+    measured_bias,
+    memorisation_section,
+)
 from chatwright.govern.facts import Facts
+from chatwright.govern.inline import code as _code
+from chatwright.govern.inline import inline as _inline
 
 # The hub's names of licences that pages and packages write in other ways.
 _HUB_LICENSES = {
@@ -42,6 +49,9 @@ def model_card(facts: Facts) -> str:
         _training(facts),
         _scores(facts),
         _limits(facts),
+        memorisation_section(facts.audit),
+        bias_section(facts.audit, facts.evaluation, facts.evaluated_as),
+        energy_section(facts.energy),
         _objections(facts),
         _lineage(facts),
     ]
@@ -138,18 +148,36 @@ def _scores(facts: Facts) -> str:
         "| metric | " + " | ".join(heads) + " | |",
         "|---|" + "---:|" * len(names) + "---|",
     ]
-    for metric in METRICS:
+    primary = {task.primary for task in evaluation.tasks}
+    for metric in evaluation.shown:
+        if metric.task is not None and metric.name not in primary:
+            continue  # one line a task: the metric to look at first
         cells = [_score(evaluation, name, metric.name) for name in names]
         if any(c != "–" for c in cells):
             verdict = _verdict(evaluation, facts.evaluated_as, metric.name)
-            lines.append(f"| {metric.title} | " + " | ".join(cells) + f" | {verdict} |")
+            lines.append(f"| {_cell(metric.title)} | " + " | ".join(cells) + f" | {verdict} |")
     where = f" from `{_code(facts.evaluated_on)}`" if facts.evaluated_on else ""
     skipped = f" {len(evaluation.skipped)} could not be scored." if evaluation.skipped else ""
     return (
         f"## Scores\n\n{evaluation.items:,} items{where}.{skipped} In "
         "brackets: 95 % bootstrap intervals over the items. A difference is called better or worse "
-        "only where a paired bootstrap finds it (p < 0.05).\n\n" + "\n".join(lines)
+        "only where a paired bootstrap finds it (p < 0.05).\n\n"
+        + "\n".join(lines)
+        + _contamination(evaluation, facts.evaluated_as)
     )
+
+
+def _contamination(evaluation: Evaluation, model: str) -> str:
+    """Which tasks' items were looked for in the training data, and how many were there."""
+    told: dict[str, list[str]] = {}
+    for task in evaluation.tasks:
+        text = task.notes.get(model, {}).get("text")
+        if isinstance(text, str) and text:
+            told.setdefault(text, []).append(task.title)
+    if not told:
+        return ""
+    lines = [f"- {_inline(', '.join(tasks))}: {_inline(text)}" for text, tasks in told.items()]
+    return "\n\nTest items in the training data:\n\n" + "\n".join(lines)
 
 
 def _limits(facts: Facts) -> str:
@@ -165,8 +193,11 @@ def _limits(facts: Facts) -> str:
     if facts.languages:
         known = ", ".join(_inline(code) for code, _ in facts.languages[:8])
         lines.append(f"- Trained on: {known}. Other languages were not measured.")
-    if facts.base:
-        lines.append("- It keeps the biases of its base model; none were measured here.")
+    whose = "the biases of its base model" if facts.base else "the biases of its training data"
+    if measured_bias(facts.audit, facts.evaluation, facts.evaluated_as):
+        lines.append(f"- It keeps {whose}; what was measured of them stands under Bias.")
+    else:
+        lines.append(f"- It keeps {whose}; none were measured here.")
     return "## Limits\n\n" + "\n".join(lines)
 
 
@@ -197,8 +228,9 @@ def _score(evaluation: Evaluation, model: str, metric: str) -> str:
     found = next(m for m in evaluation.models if m.name == model).metrics.get(metric)
     if found is None:
         return "–"
-    low, high = (show(BY_NAME[metric], v).removesuffix(" %") for v in (found.low, found.high))
-    return f"{show(BY_NAME[metric], found.value)} [{low}, {high}]"
+    shown = evaluation.metric(metric)
+    low, high = (show(shown, value).removesuffix(" %") for value in (found.low, found.high))
+    return f"{show(shown, found.value)} [{low}, {high}]"
 
 
 def _verdict(evaluation: Evaluation, model: str, metric: str) -> str:
@@ -214,17 +246,5 @@ def _count(number: int) -> str:
     return str(number)
 
 
-def _inline(text: str) -> str:
-    """Text from outside as one line of Markdown in which nothing is markup."""
-    flat = " ".join(text.split())
-    return re.sub(r"([\\`*_{}\[\]<>()#!|~&])", r"\\\1", flat)
-
-
 def _cell(text: str) -> str:
     return _inline(text)
-
-
-def _code(value: Any) -> str:
-    """A value between backquotes: none inside, on one line."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(text.replace("`", "'").replace("|", "¦").split())

@@ -95,7 +95,7 @@ def interval_chart(
 ) -> str:
     """For each metric, each model's value as a dot on its interval, 0–100 %."""
     with _figure(7.2, 0.9 + 0.5 * max(1, len(rows))) as (figure, axes):
-        colours = [_FAINT, _FIRST, _SECOND]
+        colours = [_SECOND, _FIRST, _FAINT]
         step = 0.34 / max(1, len(models) - 1) if len(models) > 1 else 0
         for index, model in enumerate(models):
             offset = (index - (len(models) - 1) / 2) * step
@@ -117,6 +117,54 @@ def interval_chart(
         axes.set_xlabel("per cent, with 95 % intervals")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(3, len(models)))
         return _svg(figure, name, label)
+
+
+def reliability_chart(
+    bins: Sequence[tuple[float, float, float, float, int]], label: str, index: int = 0
+) -> str:
+    """Accuracy over confidence, both 0 … 1: (confidence, accuracy, low, high, items) of each bin.
+
+    On the diagonal a model is as often right as it is sure. A dot's area shows its items. Drawn
+    by hand and small, so that several stand side by side and a phone shows them one below another.
+    """
+    from html import escape
+
+    size, left, top = 200.0, 34.0, 8.0
+
+    def x(value: float) -> float:
+        return round(left + size * value, 1)
+
+    def y(value: float) -> float:
+        return round(top + size * (1 - value), 1)
+
+    parts = []
+    for tick in (0.0, 0.5, 1.0):
+        parts.append(
+            f'<path class="grid" d="M{x(0)} {y(tick)}H{x(1)}M{x(tick)} {y(0)}V{y(1)}"/>'
+            f'<text class="tick end" x="{left - 6:g}" y="{y(tick) + 4:g}">{100 * tick:g}</text>'
+            f'<text class="tick mid" x="{x(tick)}" y="{y(0) + 16:g}">{100 * tick:g}</text>'
+        )
+    parts.append(f'<path class="even" d="M{x(0)} {y(0)}L{x(1)} {y(1)}"/>')
+    line = " ".join(f"{x(confidence)},{y(accuracy)}" for confidence, accuracy, *_ in bins)
+    parts.append(f'<polyline class="line" points="{line}"/>')
+    most = max((count for *_, count in bins), default=1)
+    for confidence, accuracy, low, high, count in bins:
+        radius = 2.5 + 6 * (count / most) ** 0.5
+        parts.append(
+            f'<path class="range" d="M{x(confidence)} {y(low)}V{y(high)}"/>'
+            f'<circle cx="{x(confidence)}" cy="{y(accuracy)}" r="{radius:.1f}"><title>'
+            f"{count:,} items: {100 * confidence:.0f} % sure, {100 * accuracy:.0f} % right"
+            "</title></circle>"
+        )
+    parts.append(
+        f'<text class="axis mid" x="{x(0.5)}" y="{y(0) + 33:g}">how sure (%)</text>'
+        f'<text class="axis mid" transform="translate(10 {y(0.5)}) rotate(-90)">right (%)</text>'
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="reliability m{index % 4}" '
+        f'viewBox="0 0 {left + size + 10:g} {top + size + 40:g}" role="img" '
+        f'aria-label="{escape(label, quote=True)}">' + "".join(parts) + "</svg>"
+    )
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatwright.errors import DataError
 from chatwright.evaluate.results import Evaluation
+from chatwright.evaluate.stored import ANSWERS, read_answers
 from chatwright.govern.cards import model_card
 from chatwright.govern.facts import (
     Facts,
@@ -23,8 +23,8 @@ from chatwright.govern.facts import (
     rows_of,
     sources,
 )
-from chatwright.govern.lineage import Result
 from chatwright.records import Dataset
+from chatwright.records.results import Result
 
 _EXAMPLES_PER_RULE = 3
 _RULES_WITH_EXAMPLES = 16
@@ -130,6 +130,8 @@ def gather(
 ) -> Contents:
     """Read everything that the results in `chain` (parents first) tell about themselves."""
     evaluations = [(r, _read_evaluation(r, samples)) for r in chain if r.kind == "evaluation"]
+    measured = [result for result, _ in evaluations]
+    audits = [r for r in chain if r.kind == "audit"]
     machine: dict[str, Any] = {}
     for _, contents in evaluations:
         machine = contents.evaluation.machine or machine
@@ -140,7 +142,7 @@ def gather(
         sources=sources(chain),
         languages=languages(chain),
         datasets=[_read_dataset(r, chain) for r in chain if r.kind == "dataset"],
-        models=[_read_model(r, [e for e, _ in evaluations]) for r in chain if r.kind == "model"],
+        models=[_read_model(r, measured, audits) for r in chain if r.kind == "model"],
         evaluations=[contents for _, contents in evaluations],
         chain=chain,
         records=_read_record(build_record),
@@ -192,16 +194,13 @@ def _examples(ledger: pa.Table, rule: RuleCount) -> list[Dropped]:
     return [Dropped(q["uri"], q["value"], q["bound"], q["detail"]) for q in lines]
 
 
-def _read_model(result: Result, evaluations: Sequence[Result]) -> ModelContents:
-    measured = next(
-        (
-            e
-            for e in reversed(evaluations)
-            if any(p.fingerprint == result.fingerprint for p in e.parents)
-        ),
-        None,
+def _read_model(
+    result: Result, evaluations: Sequence[Result], audits: Sequence[Result]
+) -> ModelContents:
+    measured, audited = (_last_of(result, found) for found in (evaluations, audits))
+    facts = gather_facts(
+        result.path, measured.path if measured else None, audited.path if audited else None
     )
-    facts = gather_facts(result.path, measured.path if measured else None)
     metrics = read_metrics(result.path / "metrics.jsonl")
     losses = [
         (float(m["step"]), float(m["loss"]))
@@ -211,20 +210,24 @@ def _read_model(result: Result, evaluations: Sequence[Result]) -> ModelContents:
     return ModelContents(result.name, result.path, losses, facts, model_card(facts))
 
 
+def _last_of(model: Result, results: Sequence[Result]) -> Result | None:
+    """The last result that was made from the model."""
+    return next(
+        (
+            r
+            for r in reversed(results)
+            if any(p.fingerprint == model.fingerprint for p in r.parents)
+        ),
+        None,
+    )
+
+
 def _read_evaluation(result: Result, samples: int) -> EvaluationContents:
     where = result.path / "evaluation.json"
     evaluation = Evaluation.from_json(result.info, str(where))
-    lines: list[dict[str, Any]] = []
-    file = result.path / "answers.jsonl"
-    try:
-        text = file.read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.split("\n") if line]
-    except FileNotFoundError:
-        pass  # figures without answers are still figures
-    except ValueError as error:
-        raise DataError(
-            f"a line is not JSON: {error}", where=str(file), hint="evaluate again"
-        ) from error
+    # Figures without answers are still figures: there may be no such file. A task's items have a
+    # page of their own (`chatwright compare`); here questions are shown.
+    lines = [q for q in read_answers(result.path / ANSWERS) if "question" in q]
     names = [m.name for m in evaluation.models]
     return EvaluationContents(result.name, evaluation, choose_samples(lines, names, samples))
 

@@ -13,8 +13,11 @@ import pyarrow.compute as pc
 
 from chatwright.errors import DataError
 from chatwright.evaluate.results import Evaluation
-from chatwright.govern.lineage import Result, read_result, walk
+from chatwright.govern.audit.keeping import read_audit
+from chatwright.govern.audit.results import Audit
+from chatwright.govern.energy import Energy, estimate_energy, from_metrics
 from chatwright.records import Dataset, read_json
+from chatwright.records.results import Result, read_result, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,17 @@ class Facts:
     evaluation: Evaluation | None = None
     evaluated_as: str | None = None
     evaluated_on: str | None = None
+    audit: Audit | None = None
+    energy: Energy | None = None
     chatwright: str = ""
 
 
-def gather_facts(checkpoint: Path, evaluation: Path | None = None) -> Facts:
+def gather_facts(
+    checkpoint: Path, evaluation: Path | None = None, audit: Path | None = None
+) -> Facts:
     """Read a checkpoint's facts; `evaluation` is the folder of an evaluation in which it took part.
 
+    `audit` is the folder of an audit of it. Energy is estimated from what its training recorded.
     Walks the lineage up to the collected sources. A part of the chain that is gone is left out of
     the counts and shows as `missing` in `steps`. Raises `DataError` where the checkpoint has no
     `lineage.json`.
@@ -93,13 +101,17 @@ def gather_facts(checkpoint: Path, evaluation: Path | None = None) -> Facts:
         facts.base = above.base if above else base
         facts.base_license = above.base_license if above else None
     _add_shape(facts, checkpoint)
-    _add_training(facts, read_metrics(checkpoint / "metrics.jsonl"))
+    metrics = read_metrics(checkpoint / "metrics.jsonl")
+    _add_training(facts, metrics)
+    _add_energy(facts, metrics, model.info.get("machine"))
     by_path = {result.path: result for result in chain}
     data = [by_path.get(chain[-1].parent_path(parent)) for parent in model.parents]
     rows = [count for result in data if result and (count := rows_of(result)) is not None]
     facts.training_rows = sum(rows) if rows else None
     if evaluation is not None:
         _add_evaluation(facts, model, evaluation)
+    if audit is not None:
+        facts.audit = _audit_of(model, audit)
     return facts
 
 
@@ -213,6 +225,29 @@ def _add_training(facts: Facts, metrics: list[dict[str, Any]]) -> None:
     facts.trained_steps = int(metrics[-1]["step"])
     tokens = metrics[-1].get("tokens")
     facts.trained_tokens = tokens if isinstance(tokens, int) else None
+
+
+def _add_energy(facts: Facts, metrics: list[dict[str, Any]], machine: Any) -> None:
+    tokens, seconds = from_metrics(metrics)
+    if facts.parameters and tokens:
+        facts.energy = estimate_energy(
+            facts.parameters,
+            tokens,
+            seconds=seconds,
+            machine=machine if isinstance(machine, dict) else None,
+            lora=bool(facts.settings.get("lora")),
+        )
+
+
+def _audit_of(model: Result, folder: Path) -> Audit:
+    audit, parents = read_audit(folder)
+    if model.fingerprint not in parents:
+        raise DataError(
+            f"the audit is not of {model.name!r}, as it is now",
+            where=str(folder),
+            hint=f"it is of {audit.model!r}; audit the model again",
+        )
+    return audit
 
 
 def _add_evaluation(facts: Facts, model: Result, folder: Path) -> None:

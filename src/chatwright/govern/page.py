@@ -10,25 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
-from chatwright.evaluate.results import BY_NAME, Evaluation, Metric, show
+from chatwright.evaluate.results import BY_NAME, Evaluation, show
 from chatwright.govern.charts import Interval, bar_chart, interval_chart, loss_chart
 from chatwright.govern.contents import Contents, EvaluationContents, ModelContents
 from chatwright.govern.facts import rows_of
+from chatwright.govern.html import describe_machine, duration, link, markdown, styles, template
+from chatwright.govern.scores import plain_rows, task_rows, unchecked
 from chatwright.govern.tree import lineage_picture
 from chatwright.version import __version__
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-    from markdown_it import MarkdownIt
-
 _MOST_BARS = 24
-_WEB = re.compile(r"https?://", re.IGNORECASE)
+_MOST_HEADLINES = 4
 
 
 def render_report(contents: Contents) -> str:
@@ -45,9 +41,9 @@ def render_report(contents: Contents) -> str:
         ("card", "Model card", models),
         ("lineage", "Lineage", True),
     ]
-    return _template().render(
+    return template("report.html").render(
         c=contents,
-        css=Markup((files(__package__) / "templates" / "report.css").read_text("utf-8")),
+        css=styles("report.css", "scores.css"),
         sections=[(anchor, name) for anchor, name, there in sections if there],
         tiles=_tiles(contents),
         drop_chart=_drop_chart(contents),
@@ -56,47 +52,11 @@ def render_report(contents: Contents) -> str:
         samples=samples,
         tree=Markup(lineage_picture(contents.chain)),
         stages=_stages(contents),
-        machine=_machine(contents.machine),
+        machine=describe_machine(contents.machine),
         version=__version__,
-        link=_link,
+        link=link,
         size=_size,
     )
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("chatwright.govern", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.html")
-
-
-@cache
-def _markdown() -> MarkdownIt:
-    from markdown_it import MarkdownIt
-
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    reader.validateLink = lambda url: bool(_WEB.match(url))  # type: ignore[method-assign]
-    return reader
-
-
-def markdown(text: str) -> Markup:
-    """Untrusted Markdown as safe HTML: no raw HTML, no images, links to http(s) only."""
-    return Markup(_markdown().render(text))
-
-
-def _link(uri: str | None) -> Markup:
-    """A link where the address is of the web; its text alone where it is anything else."""
-    text = uri or ""
-    if _WEB.match(text):
-        return Markup('<a href="{0}" rel="noreferrer noopener">{0}</a>').format(text)
-    return Markup("<code>{}</code>").format(text) if text else Markup("–")
 
 
 def _tiles(c: Contents) -> list[tuple[str, str]]:
@@ -110,6 +70,12 @@ def _tiles(c: Contents) -> list[tuple[str, str]]:
     if trained:
         tiles.append((f"{trained[-1].training_rows:,}", "rows trained on"))
     for e in c.evaluations:
+        averages, _ = task_rows(e.evaluation)
+        for task in averages[:_MOST_HEADLINES]:
+            shown = [cell.value.removesuffix(" %") for cell in task.first.cells]
+            arrow = " → ".join((shown[0], shown[-1]) if len(shown) > 1 else shown)
+            unit = " (%)" if task.first.metric.unit == "share" else ""
+            tiles.append((arrow, f"{task.record.title}{unit}"))
         for name in ("token_f1", "citation_right", "bits_per_byte"):
             found = [m.metrics[name] for m in e.evaluation.models if name in m.metrics]
             if found:
@@ -167,27 +133,14 @@ def _model(m: ModelContents, number: int) -> dict[str, Any]:
 
 def _evaluation(e: EvaluationContents, number: int) -> dict[str, Any]:
     evaluation = e.evaluation
-    rows = []
+    rows = plain_rows(evaluation)
+    averages, tasks = task_rows(evaluation)
     intervals: list[tuple[str, dict[str, Interval]]] = []
-    for metric in evaluation.shown:
-        found = {
-            m.name: m.metrics[metric.name] for m in evaluation.models if metric.name in m.metrics
-        }
-        if not found:
-            continue
-        rows.append(
-            {
-                "title": metric.title,
-                "explained": metric.explained,
-                "cells": [_cell(metric, found.get(m.name)) for m in evaluation.models],
-                "differences": [
-                    _difference(evaluation, metric, m.name) for m in evaluation.models[1:]
-                ],
-            }
-        )
-        if metric.unit == "share":
-            cells = {k: Interval(v.value, v.low, v.high) for k, v in found.items()}
-            intervals.append((metric.title, cells))
+    for row in rows:
+        if row.metric.unit == "share":
+            found = [(m.name, m.metrics.get(row.metric.name)) for m in evaluation.models]
+            cells = {k: Interval(v.value, v.low, v.high) for k, v in found if v is not None}
+            intervals.append((row.title, cells))
     chart = None
     if intervals:
         names = [m.name for m in evaluation.models]
@@ -198,43 +151,25 @@ def _evaluation(e: EvaluationContents, number: int) -> dict[str, Any]:
         "or worse only where a paired bootstrap finds it (p < 0.05)."
     )
     times = [
-        f"{m.name} {_duration(sum(m.seconds.values()))}" for m in evaluation.models if m.seconds
+        f"{m.name} {duration(sum(m.seconds.values()))}" for m in evaluation.models if m.seconds
     ]
     if times:
         sentence += f" Measuring took: {', '.join(times)}."
-    return {"contents": e, "rows": rows, "chart": chart, "sentence": sentence}
+    return {
+        "contents": e,
+        "models": [m.name for m in evaluation.models],
+        "rows": rows,
+        "averages": averages,
+        "tasks": tasks,
+        "unchecked": unchecked(evaluation),
+        "chart": chart,
+        "sentence": sentence,
+    }
 
 
 def _measured_on(evaluation: Evaluation) -> str:
     given = [str(evaluation.settings[k]) for k in ("data", "text") if evaluation.settings.get(k)]
     return f" from {' and '.join(given)}" if given else ""
-
-
-def _cell(metric: Metric, found: Any) -> dict[str, str]:
-    if found is None:
-        return {"value": "–", "range": ""}
-    low, high = show(metric, found.low), show(metric, found.high)
-    return {"value": show(metric, found.value), "range": f"{low.removesuffix(' %')} – {high}"}
-
-
-def _difference(evaluation: Evaluation, metric: Metric, model: str) -> dict[str, str]:
-    for c in evaluation.comparisons:
-        if c.metric == metric.name and c.model == model:
-            d = c.difference
-            low, high = _signed(metric, d.low), _signed(metric, d.high)
-            return {
-                "value": _signed(metric, d.value),
-                "range": f"{low.removesuffix(' pp')} – {high}",
-                "verdict": c.verdict,
-                "p": f"{d.p_value:.2g}",
-            }
-    return {"value": "", "range": "", "verdict": "", "p": ""}
-
-
-def _signed(metric: Metric, value: float) -> str:
-    """A difference; between shares, in percentage points."""
-    text = show(metric, value).replace("%", "pp")
-    return text.replace("-", "−") if value < 0 else f"+{text}"
 
 
 def _sample(why: str, line: dict[str, Any]) -> dict[str, Any]:
@@ -272,29 +207,11 @@ def _stages(c: Contents) -> list[dict[str, str]]:
                 "rows": "" if rows is None else f"{rows:,}",
                 "parents": ", ".join(p.name for p in result.parents),
                 "fingerprint": result.fingerprint,
-                "time": "" if seconds is None else _duration(seconds),
+                "time": "" if seconds is None else duration(seconds),
                 "memory": "" if peak is None else f"{peak / 2**20:,.0f} MiB",
             }
         )
     return out
-
-
-def _machine(machine: dict[str, Any]) -> str:
-    parts = [str(machine["system"])] if machine.get("system") else []
-    if machine.get("cores"):
-        parts.append(f"{machine['cores']} cores")
-    if machine.get("accelerator"):
-        parts.append(str(machine["accelerator"]))
-    for name in ("python", "torch"):
-        if machine.get(name):
-            parts.append(f"{name} {machine[name]}")
-    return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: int) -> str:

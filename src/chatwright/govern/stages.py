@@ -8,9 +8,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from chatwright.govern.contents import ModelContents, gather
-from chatwright.govern.lineage import walk
 from chatwright.govern.page import render_report
 from chatwright.records import atomic_folder, disk_errors, write_atomic
+from chatwright.records.results import walk
 from chatwright.stage import StageContext, StageKind, StageSettings
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from chatwright.govern.facts import rows_of
-from chatwright.govern.lineage import Result
+from chatwright.records.results import Result
 
 _BOX_WIDTH, _BOX_HEIGHT = 168, 46
 _GAP_X, _GAP_Y = 22, 40

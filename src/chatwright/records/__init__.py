@@ -10,7 +10,7 @@ from chatwright.records.dataset import (
     write_dataset,
 )
 from chatwright.records.ids import canonical_json, content_id, file_digest, fingerprint
-from chatwright.records.results import result_fingerprint
+from chatwright.records.results import content_fingerprint, result_fingerprint
 from chatwright.records.schema import (
     Conversation,
     Document,
@@ -34,6 +34,7 @@ __all__ = [
     "Row",
     "atomic_folder",
     "canonical_json",
+    "content_fingerprint",
     "content_id",
     "disk_errors",
     "file_digest",

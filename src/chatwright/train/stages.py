@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from chatwright.machine import describe_machine
 from chatwright.records import (
     Dataset,
     LedgerEntry,
     atomic_folder,
+    content_fingerprint,
     disk_errors,
-    file_digest,
-    result_fingerprint,
 )
 from chatwright.stage import Settings, StageContext, StageKind, StageSettings
 from chatwright.train.settings import TrainSettings
@@ -138,7 +138,7 @@ def _write(
 
     base = settings.model if isinstance(settings.model, str) else "random weights"
     staged = context.scratch / "result"
-    lineage = context.lineage(settings, base_model=base)
+    lineage = context.lineage(settings, base_model=base, machine=describe_machine())
     card = model_card(settings, context, result)
     adapter = context.scratch / "adapter"
     if settings.lora is not None:
@@ -171,24 +171,11 @@ def external(settings: TrainStage, workspace: Workspace) -> dict[str, str]:
     found = {}
     for name in dict.fromkeys(settings.referenced()):
         for folder in (workspace.datasets / name, workspace.models / name, Path(name)):
-            digest = _digest(folder)
+            digest = content_fingerprint(folder)
             if digest is not None:
                 found[name] = digest
                 break
     return found
-
-
-def _digest(path: Path) -> str | None:
-    if path.is_dir() and (ours := result_fingerprint(path)) is not None:
-        return ours
-    if path.is_file():
-        return file_digest(path)
-    if path.is_dir():
-        files = [
-            p for p in sorted(path.iterdir()) if p.suffix in (".json", ".safetensors", ".gguf")
-        ]
-        return "-".join(file_digest(p) for p in files) or None
-    return None
 
 
 STAGES = [StageKind("train", TrainStage, run, "models", external=external)]
