@@ -130,20 +130,19 @@ def ours(tasks: dict[str, Any], model_path: Path, precision: str) -> dict[str, A
 def theirs(
     tasks: dict[str, Any], folder: Path, model: Path, precision: str, batch: int, threads: int
 ) -> dict[str, Any]:
-    from chatwright.evaluate.tasks.rendering import Renderer
-
     python = peer_python()
     for name, task in tasks.items():
-        renderer = Renderer(task.spec, name)
         lines = []
         for item in task.items:
-            options = renderer.options(item, "")
-            assert all(
-                answer == f" {c}" for (_, answer), c in zip(options, item.choices, strict=True)
-            )
+            answers = [answer for _, answer in item.options]
+            assert answers == [f" {choice}" for choice in item.choices]
             lines.append(
                 json.dumps(
-                    {"context": options[0][0], "choices": list(item.choices), "gold": item.gold}
+                    {
+                        "context": item.options[0][0],
+                        "choices": list(item.choices),
+                        "gold": item.gold,
+                    }
                 )
             )
         file = folder / f"{name}.jsonl"

@@ -10,6 +10,7 @@ import pytest
 from chatwright.recipe import parse_recipe, stage_kinds
 
 ROOT = Path(__file__).parent.parent
+NOT_OURS = {".venv", ".bench", "node_modules"}
 RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
@@ -26,7 +27,7 @@ def test_every_setting_of_every_stage_is_documented(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [p for p in sorted(ROOT.rglob("*.md")) if not {".venv", "node_modules"} & set(p.parts)],
+    [p for p in sorted(ROOT.rglob("*.md")) if not NOT_OURS & set(p.parts)],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_links_between_pages_lead_somewhere(page: Path) -> None:

@@ -145,10 +145,7 @@ def notes(found: Contamination, tasks: Sequence[Task]) -> dict[str, dict[str, An
 
 def item_text(item: Item) -> str:
     """The question and its right answer: what must not have been learned by heart."""
-    gold = item.choices[item.gold] if item.choices and item.gold is not None else ""
-    parts = [item.prompt or str(item.fields.get("text", "")), gold, *item.references[:1]]
-    continuation = item.fields.get("continuation")
-    return " ".join([*parts, continuation if isinstance(continuation, str) else ""])
+    return " ".join(item.options[item.gold or 0])
 
 
 def row_text(row: Any) -> str:

@@ -18,7 +18,6 @@ from chatwright.evaluate.kinds.base import (
 )
 from chatwright.evaluate.metrics import Prediction, label_metric, softmax
 from chatwright.evaluate.results import Metric
-from chatwright.evaluate.tasks.rendering import Renderer
 from chatwright.evaluate.tasks.schema import Item, Task, TaskSpec
 from chatwright.tokenizer import Tokenizer
 
@@ -128,8 +127,10 @@ class OptionsKind:
         said = Said()
         keys = known_answers(bench, task, task.items, said)
         tokenizer, model = bench.engine.tokenizer, bench.engine.model
-        renderer = Renderer(task.spec, str(task.file))
-        texts = [renderer.options(item, task.examples) for item in task.items]
+        texts = [
+            [(task.examples + context, answer) for context, answer in item.options]
+            for item in task.items
+        ]
         if task.spec.chat:
             pairs = [_chat_pairs(tokenizer, options) for options in texts]
         else:
@@ -146,10 +147,7 @@ class OptionsKind:
                 asked.append(item)
                 rows.append(row)
         started = time.monotonic()
-        continuations = {
-            item.id: [continuation for _, continuation in options]
-            for item, options in zip(task.items, texts, strict=True)
-        }
+        continuations = {item.id: [answer for _, answer in item.options] for item in task.items}
         with bench.progress.task(f"{bench.label}: {task.name}", len(task.items)) as bar:
             bar.advance(len(lost) + sum(item.id in said.answers for item in asked))
             unknown = [item.id for item in asked if item.id not in said.answers]

@@ -169,9 +169,7 @@ def _render(
             fields = renderer.fields(source, row)
             if fields is None:
                 continue
-            item = renderer.item(f"{spec.name}/{number}", row, fields)
-            renderer.options(item, "")  # a template that this row cannot fill is found here
-            items.append(item)
+            items.append(renderer.item(f"{spec.name}/{number}", row, fields))
         except ValueError as error:
             skipped.append((row.where, str(error)))
     return items, skipped

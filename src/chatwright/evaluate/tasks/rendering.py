@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -125,7 +126,7 @@ class Renderer:
             if not prompt.strip() and spec.kind in ("generation", "code", "instructions"):
                 raise ValueError("the prompt is empty")
         language = fields.get("language") or spec.language
-        return Item(
+        found = Item(
             id=identity,
             where=row.where,
             fields=fields,
@@ -135,21 +136,18 @@ class Renderer:
             references=references,
             language=language if isinstance(language, str) else None,
         )
+        return replace(found, options=self._options(found))
 
-    def options(self, item: Item, examples: str) -> list[tuple[str, str]]:
-        """(context, continuation) of each choice, `examples` before every context."""
-        return [
-            (
-                examples
-                + (
-                    self._render(self._prompt, "prompt", {**item.fields, "choice": choice})
-                    if self._per_choice
-                    else item.prompt
-                ),
-                self._render(self._answer, "answer", {**item.fields, "choice": choice}),
-            )
-            for choice in item.choices or ("",)
-        ]
+    def _options(self, item: Item) -> tuple[tuple[str, str], ...]:
+        """(context, continuation) of each choice."""
+        out = []
+        for choice in item.choices or ("",):
+            fields = {**item.fields, "choice": choice, "references": item.references}
+            context = item.prompt
+            if self._per_choice:
+                context = self._render(self._prompt, "prompt", fields)
+            out.append((context, self._render(self._answer, "answer", fields)))
+        return tuple(out)
 
     def example(self, item: Item) -> str:
         """The item as a worked example."""

@@ -123,10 +123,10 @@ class TaskSpec(Settings):
 class Item:
     """One item of a task: its fields, and its texts as the model will see them.
 
-    `prompt` is the prompt without shots. `options` are (context, continuation) pairs, one per
-    choice, in which the context already holds the shots; empty for what is generated. `gold` is
-    the index of the right option, or None where the item has none. `references` are the right
-    answers as texts. `where` names file and row, for errors.
+    `prompt` is the prompt without worked examples. `options` are (context, continuation) pairs,
+    one per choice (one alone for what has no choices); worked examples go before the context.
+    `gold` is the index of the right choice, or None where the item has none. `references` are the
+    right answers as texts. `where` names file and row, for errors.
     """
 
     id: str
@@ -134,13 +134,14 @@ class Item:
     fields: dict[str, Any]
     prompt: str = ""
     choices: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
     gold: int | None = None
     references: tuple[str, ...] = ()
     language: str | None = None
 
     def digest(self) -> str:
-        """The item's content, wherever it stands."""
-        return fingerprint("item", [self.prompt, self.choices, self.gold, self.references])
+        """What is asked and what is right, wherever the item stands."""
+        return fingerprint("item", [self.prompt, self.options, self.gold, self.references])
 
 
 @dataclass(slots=True)
