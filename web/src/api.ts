@@ -65,13 +65,22 @@ export interface Lineage {
   steps: Step[];
 }
 
-/** The server said no; `message` is its own reason. */
-export class ServerError extends Error {}
+/** The server said no; `message` is its own reason, `code` what a program can tell it by. */
+export class ServerError extends Error {
+  constructor(
+    message: string,
+    readonly status = 0,
+    readonly code = "",
+  ) {
+    super(message);
+  }
+}
 
 /** The server could not be reached, or went away in the middle. */
 export class ConnectionLost extends Error {}
 
-async function reach(path: string, init?: RequestInit): Promise<Response> {
+/** Fetch; anything but a success is thrown as `ServerError` or `ConnectionLost`. */
+export async function reach(path: string, init?: RequestInit): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(path, init);
@@ -81,7 +90,9 @@ async function reach(path: string, init?: RequestInit): Promise<Response> {
   }
   if (response.ok) return response;
   const body: unknown = await response.json().catch(() => null);
-  throw new ServerError(errorMessage(body) ?? `HTTP ${response.status}`);
+  const code = (body as { error?: { code?: unknown } } | null)?.error?.code;
+  const told = errorMessage(body) ?? `HTTP ${response.status}`;
+  throw new ServerError(told, response.status, typeof code === "string" ? code : "");
 }
 
 function errorMessage(body: unknown): string | undefined {

@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useState } from "preact/hooks";
+import { listStudies } from "./arena-api";
 import { listModels, type Model, type Source } from "./api";
 import { useChat } from "./chat";
 import { Composer } from "./composer";
@@ -16,6 +17,7 @@ export function App() {
   const [theme, setTheme] = useTheme();
   const strings = STRINGS[language];
   const [models, setModels] = useState<Model[] | null>(null);
+  const [studies, setStudies] = useState(false);
   const [problem, setProblem] = useState(false);
   const [chosenId, setChosenId] = useState<string | null>(rememberedModel);
   const chosen = models?.find((one) => one.id === chosenId) ?? models?.[0] ?? null;
@@ -26,6 +28,7 @@ export function App() {
   const load = useCallback(() => {
     setProblem(false);
     listModels().then(setModels, () => setProblem(true));
+    listStudies("").then((found) => setStudies(found.length > 0), () => setStudies(false));
   }, []);
   useEffect(load, []);
 
@@ -48,6 +51,7 @@ export function App() {
         models={models ?? []}
         chosen={chosen}
         theme={theme}
+        studies={studies}
         onTheme={setTheme}
         onLanguage={() => setLanguage(language === "en" ? "zh" : "en")}
         onNew={() => {

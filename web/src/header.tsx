@@ -1,5 +1,5 @@
 import type { Model } from "./api";
-import { ChevronIcon, Logo, MoonIcon, NewIcon, SunIcon } from "./icons";
+import { BalanceIcon, ChevronIcon, Logo, MoonIcon, NewIcon, SunIcon } from "./icons";
 import type { Theme } from "./settings";
 import { useStrings } from "./strings";
 
@@ -7,13 +7,13 @@ export function Header(props: {
   models: Model[];
   chosen: Model | null;
   theme: Theme;
+  studies: boolean;
   onChoose: (id: string) => void;
   onTheme: (theme: Theme) => void;
   onLanguage: () => void;
   onNew: () => void;
 }) {
   const strings = useStrings();
-  const other: Theme = props.theme === "dark" ? "light" : "dark";
   return (
     <header class="top">
       <Logo />
@@ -23,17 +23,44 @@ export function Header(props: {
         <strong class="top-name">{props.chosen?.title ?? "Chatwright"}</strong>
       )}
       <span class="space" />
-      <button type="button" class="quiet" onClick={props.onLanguage} aria-label={strings.switchLanguage}>
-        {strings.otherLanguage}
-      </button>
-      <button type="button" class="round" onClick={() => props.onTheme(other)} aria-label={strings[other]} title={strings[other]}>
-        {other === "dark" ? <MoonIcon /> : <SunIcon />}
-      </button>
+      {props.studies && (
+        <a class="quiet" href="/arena" aria-label={strings.arena.link} title={strings.arena.link}>
+          <BalanceIcon />
+          <span class="wide-only">{strings.arena.link}</span>
+        </a>
+      )}
+      <Appearance theme={props.theme} onTheme={props.onTheme} onLanguage={props.onLanguage} />
       <button type="button" class="outlined" onClick={props.onNew} aria-label={strings.newChat}>
         <NewIcon />
         <span class="wide-only">{strings.newChat}</span>
       </button>
     </header>
+  );
+}
+
+/** The page's language and colours. */
+export function Appearance(props: {
+  theme: Theme;
+  onTheme: (theme: Theme) => void;
+  onLanguage: () => void;
+}) {
+  const strings = useStrings();
+  const other: Theme = props.theme === "dark" ? "light" : "dark";
+  return (
+    <>
+      <button type="button" class="quiet" onClick={props.onLanguage} aria-label={strings.switchLanguage}>
+        {strings.otherLanguage}
+      </button>
+      <button
+        type="button"
+        class="round"
+        onClick={() => props.onTheme(other)}
+        aria-label={strings[other]}
+        title={strings[other]}
+      >
+        {other === "dark" ? <MoonIcon /> : <SunIcon />}
+      </button>
+    </>
   );
 }
 

@@ -22,6 +22,8 @@ export const RetryIcon = () => <Icon><path d="M15.5 7A6 6 0 1 0 16 11M16 3.5V7.5
 export const SunIcon = () => <Icon><circle cx="10" cy="10" r="3.2" /><path d="M10 2.5v1.6M10 15.9v1.6M2.5 10h1.6M15.9 10h1.6M4.7 4.7l1.1 1.1M14.2 14.2l1.1 1.1M4.7 15.3l1.1-1.1M14.2 5.8l1.1-1.1" /></Icon>;
 export const MoonIcon = () => <Icon><path d="M16.5 11.8A6.8 6.8 0 0 1 8.2 3.5a6.8 6.8 0 1 0 8.3 8.3z" /></Icon>;
 export const NoteIcon = () => <Icon><circle cx="10" cy="10" r="7" /><path d="M10 9v4.5M10 6.5v.1" /></Icon>;
+export const BalanceIcon = () => <Icon><path d="M10 3.5v13M6.5 16.5h7M4 6.5h12M4 6.5l-2 5a2.1 2.1 0 0 0 4 0zM16 6.5l-2 5a2.1 2.1 0 0 0 4 0z" /></Icon>;
+export const HelpIcon = () => <Icon><circle cx="10" cy="10" r="7" /><path d="M8 8a2 2 0 1 1 3 1.8c-.7.4-1 .8-1 1.5M10 13.7v.1" /></Icon>;
 export const Logo = () => (
   <svg class="logo" viewBox="0 0 32 32" aria-hidden="true" focusable="false">
     <path class="logo-shape" d="M6 5h20a3 3 0 0 1 3 3v13a3 3 0 0 1-3 3H15l-7 5v-5H6a3 3 0 0 1-3-3V8a3 3 0 0 1 3-3z" />

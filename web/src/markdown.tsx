@@ -64,8 +64,26 @@ const ELEMENTS = new Set(
   "p h1 h2 h3 h4 h5 h6 ul ol li blockquote strong em s table thead tbody tr th td hr br".split(" "),
 );
 
-export function Markdown(props: { text: string; citation?: DrawCitation }) {
-  return <div class="markdown">{draw(parser.parse(props.text, {}), props.citation)}</div>;
+/** `wrapped`: the text was broken into lines by its writer's editor, and reads on across them. */
+export function Markdown(props: { text: string; citation?: DrawCitation; wrapped?: boolean }) {
+  const tokens = parser.parse(props.text, {});
+  if (props.wrapped) tokens.forEach(unwrap);
+  return <div class="markdown">{draw(tokens, props.citation)}</div>;
+}
+
+// Between Chinese characters a line's end is nothing, elsewhere a space.
+const WIDE = /[\u3000-\u9fff\uff00-\uffef]/;
+
+function unwrap(block: Token) {
+  const children = block.children ?? [];
+  const written = (tokens: Token[]) => tokens.map((token) => token.content).join("");
+  children.forEach((token, index) => {
+    if (token.type !== "softbreak") return;
+    const before = written(children.slice(0, index)).at(-1) ?? "";
+    const after = written(children.slice(index + 1)).at(0) ?? "";
+    token.type = "text";
+    token.content = WIDE.test(before) && WIDE.test(after) ? "" : " ";
+  });
 }
 
 function draw(tokens: Token[], citation: DrawCitation | undefined): ComponentChildren[] {

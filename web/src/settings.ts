@@ -4,7 +4,8 @@ import { LANGUAGES, preferredLanguage, type Language } from "./strings";
 
 export type Theme = "light" | "dark";
 
-function stored(key: string): string | null {
+/** What `remember` kept, or null. */
+export function stored(key: string): string | null {
   try {
     return localStorage.getItem(`chatwright.${key}`);
   } catch {

@@ -1,6 +1,7 @@
 /** Every word of the page, in English and Chinese. */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
+import { arenaEn, arenaZh } from "./arena-strings";
 
 export const LANGUAGES = ["en", "zh"] as const;
 export type Language = (typeof LANGUAGES)[number];
@@ -63,6 +64,7 @@ const en = {
   lost: "The connection to the server was lost.",
   failed: "This did not work:",
   offline: "The server cannot be reached.",
+  arena: arenaEn,
 };
 
 export type Strings = typeof en;
@@ -125,6 +127,7 @@ const zh: Strings = {
   lost: "与服务器的连接断开了。",
   failed: "出错了：",
   offline: "无法连接服务器。",
+  arena: arenaZh,
 };
 
 export const STRINGS: Record<Language, Strings> = { en, zh };

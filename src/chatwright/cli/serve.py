@@ -41,6 +41,7 @@ def serve(
     Example: `chatwright serve quickstart --open`
     """
     from chatwright.cli.console import console
+    from chatwright.evaluate.arena import studies_folder
     from chatwright.serve import Limits, create_app, workspace_registry
     from chatwright.workspace import Workspace
 
@@ -48,14 +49,15 @@ def serve(
     listening = bind(host, port)
     with listening:
         limits = Limits()
-        registry = workspace_registry(
-            Workspace(workspace), names or [], most_loaded=limits.loaded_models
-        )
-        app = create_app(registry, limits=limits, host_names=host_name or [])
+        place = Workspace(workspace)
+        registry = workspace_registry(place, names or [], most_loaded=limits.loaded_models)
+        app = create_app(registry, limits=limits, host_names=host_name or [], workspace=place)
         address = page_address(listening)
         out = console()
         out.print(f"Chat page  {address}/")
         out.print(f"API        {address}/v1  (OpenAI-compatible)")
+        if any(studies_folder(place).glob("*/study.json")):
+            out.print(f"Judging    {address}/arena")
         out.print(f"Serving    {', '.join(entry.name for entry in registry.entries())}")
         if not _is_loopback(listening):
             out.print("Careful: there are no accounts; whoever reaches this address can use it.")

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from chatwright.serve.arena import Studies, arena_router
 from chatwright.serve.chat import ChatResponse, read_body
 from chatwright.serve.errors import ApiError
 from chatwright.serve.generation import Slots
@@ -24,6 +25,7 @@ from chatwright.serve.replies import model_card
 from chatwright.serve.security import Guard
 from chatwright.serve.shapes import ChatRequest, parse_chat_request
 from chatwright.version import __version__
+from chatwright.workspace import Workspace
 
 
 def create_app(
@@ -32,19 +34,22 @@ def create_app(
     limits: Limits | None = None,
     host_names: Iterable[str] = (),
     static: Path = STATIC,
+    workspace: Workspace | None = None,
 ) -> FastAPI:
-    """The service over what `registry` holds.
+    """The service over what `registry` holds, and the arena over the studies of `workspace`.
 
     `host_names` are names that the server goes by besides `localhost` and IP addresses; a request
     that names any other host is refused. `static` is the folder of the bundled chat page.
     """
     limits = limits or Limits()
     slots = Slots(limits.active)
+    studies = Studies(workspace)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await anyio.to_thread.run_sync(registry.close)
+        await anyio.to_thread.run_sync(studies.close)
 
     app = FastAPI(
         title="Chatwright",
@@ -93,6 +98,7 @@ def create_app(
             raise ApiError(404, f"{name!r} has no such passage", code="passage_not_found")
         return found
 
+    app.include_router(arena_router(studies, limits))
     add_page(app, static)
     return app
 

@@ -29,9 +29,10 @@ class _Immutable(StaticFiles):
 
 
 def add_page(app: FastAPI, static: Path = STATIC) -> None:
-    """Serve the page at `/` and its files under `/assets/`."""
+    """Serve the page at `/` (chat) and `/arena` (judging), and its files under `/assets/`."""
 
     @app.get("/", include_in_schema=False)
+    @app.get("/arena", include_in_schema=False)
     async def index() -> Response:
         if not (static / "index.html").exists():
             return PlainTextResponse(_NOT_BUILT, 503)
