@@ -185,6 +185,8 @@ def _averages(records: list[TaskRecord], found: Measured) -> list[Average]:
                 items=sum(r.items for r in parts),
                 chance=0.0 if centred else None,
                 members=members,
+                parts=[r.primary for r in parts],
+                centred=centred,
             )
         )
     return out

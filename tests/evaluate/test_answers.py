@@ -73,6 +73,23 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     assert caught.value.where == str(file) and "remove" in str(caught.value.hint)
 
 
+def test_damage_inside_is_named_and_half_a_character_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "answers.db"
+    with AnswerCache(file) as cache:
+        cache.add({"a": {"text": "half \ud83d of one"}})
+        assert cache.get(["a"]) == {"a": {"text": "half \ud83d of one"}}
+        with pytest.raises(ValueError):
+            cache.add({"b": {"nll": float("nan")}})
+        cache.add({"b": {"nll": 1.0}})
+        cache._db.execute("UPDATE answers SET value = '{\"nll' WHERE key = 'b'")
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            cache.get(["b"])
+        assert caught.value.where == str(file)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be read"):
+        AnswerCache(tmp_path / "file" / "answers.db")
+
+
 def test_a_full_disk_is_told_and_what_was_there_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,13 @@ def test_a_number_is_measured_in_its_own_unit() -> None:
     assert not judge(worse, {"perplexity": "<= base + 0.2"})[0].holds
 
 
+@pytest.mark.parametrize("demand", ["<= base + 2 %", "<= 3 %", "<= base + 2 pp"])
+def test_a_per_cent_of_a_number_is_refused(demand: str) -> None:
+    with pytest.raises(UsageError, match="leave out the %") as caught:
+        judge(made(0.4, 0.4), {"perplexity": demand})
+    assert "base * 1.02" in str(caught.value.hint)
+
+
 def test_one_model_alone_is_judged_itself() -> None:
     (gate,) = judge(made(0.4), {"hellaswag/acc": ">= 0.3"})
     assert gate.model == "base" and gate.holds
@@ -94,7 +101,18 @@ def test_the_error_holds_the_table_of_all_gates() -> None:
 
 
 @pytest.mark.parametrize(
-    "demand", ["", "base", ">= basis", "== 3", ">= base / 2", ">= base - ", ">= 0.4.1", "≥ 3"]
+    "demand",
+    [
+        "",
+        "base",
+        ">= basis",
+        "== 3",
+        ">= base / 2",
+        "<= base * 102 %",
+        ">= base - ",
+        ">= 0.4.1",
+        "≥ 3",
+    ],
 )
 def test_what_is_no_demand_is_refused_and_says_how_one_looks(demand: str) -> None:
     assert ">= base - 1" in (check_gate("hellaswag", demand) or "")

@@ -147,12 +147,11 @@ def test_items_that_differ_are_listed_and_those_of_one_side_counted(
     assert estimate.count == SMALL[0].items - 4
 
 
-def test_an_average_that_its_members_do_not_give_is_left_out(
+def test_an_average_whose_parts_are_not_known_is_left_out(
     results: dict[str, Path], tmp_path: Path
 ) -> None:
     def change(e: Evaluation) -> None:
-        name = "core/average"
-        e.models[0].metrics[name] = replace(e.models[0].metrics[name], value=0.999)
+        next(t for t in e.tasks if t.name == "core").parts = ["gone/acc"]
 
     wrong = changed(results["base"], tmp_path / "wrong", change)
     pairing = pair(side(wrong, "wrong"), side(read(results["two"]), "two", "sft"), resamples=50)

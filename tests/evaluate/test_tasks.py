@@ -57,12 +57,12 @@ def test_worked_examples_stand_before_every_prompt_and_are_not_asked(tmp_path: P
         write(tmp_path, TASK + "shots: 2\nseparator: '\\n--\\n'\n".replace("'", '"')), seed=1
     )
     assert len(task.items) == 1
-    assert task.examples.count("\n--\n") == 2
+    assert task.examples[""].count("\n--\n") == 2
     asked = task.items[0].fields["q"]
-    assert asked not in task.examples
+    assert asked not in task.examples[""]
     shown = [r for r in ROWS if r["q"] != asked]
     for row in shown:
-        assert f"Question: {row['q']}\nAnswer: " in task.examples
+        assert f"Question: {row['q']}\nAnswer: " in task.examples[""]
     assert load(write(tmp_path, TASK + "shots: 2\n"), seed=1).items == task.items
     with pytest.raises(DataError, match="4 worked examples are wanted"):
         load(write(tmp_path, TASK + "shots: 4\n"))
@@ -74,7 +74,7 @@ def test_examples_of_another_split_take_nothing_away(tmp_path: Path) -> None:
     more = f"shots: 1\nshot_sources:\n  - {source}\n"
     task = load(write(tmp_path, TASK + more))
     assert len(task.items) == 3
-    assert task.examples == "Question: Other?\nAnswer: four\n\n"
+    assert task.examples[""] == "Question: Other?\nAnswer: four\n\n"
 
 
 def test_a_limit_takes_the_same_items_whatever_their_order(tmp_path: Path) -> None:
@@ -98,9 +98,13 @@ def test_a_limit_takes_the_same_items_whatever_their_order(tmp_path: Path) -> No
         ({"q": "Prompt?"}, "'options' is undefined"),
         ({"options": ["a", "b"], "right": 0}, "`prompt`: 'q' is undefined"),
         ({"q": "Out?", "options": ["a", "b"], "right": 2}, "there are 2 choices"),
-        ({"q": "Letter?", "options": ["a", "b"], "right": "E"}, "there are 2 choices"),
+        ({"q": "Letter?", "options": ["a", "b"], "right": "E"}, "no index, letter or choice"),
         ({"q": "Word?", "options": ["a", "b"], "right": "maybe"}, "no index, letter or choice"),
         ({"q": "One?", "options": ["a"], "right": 0}, "two texts or more"),
+        ({"q": "Hole?", "options": ["a", "", "c"], "right": 2}, "choice 1 is empty"),
+        ({"q": "Null?", "options": ["a", None, "c"], "right": "C"}, "choice 1 is empty"),
+        ({"q": "Which?", "options": ["3", "0", "1", "2"], "right": "2"}, "the place of another"),
+        ({"q": None, "options": ["a", "b"], "right": 0}, "a value is null"),
         ("{broken", "bad json"),
     ],
 )
@@ -153,6 +157,46 @@ def test_a_task_that_cannot_be_says_why(tmp_path: Path, old: str, new: str, mess
         load(write(tmp_path, TASK.replace(old, new)))
     assert message in caught.value.message
     assert caught.value.where
+
+
+def test_what_is_missing_inside_a_list_is_missing(tmp_path: Path) -> None:
+    task = TASK.replace("choices: options", 'choices: "[q, absent]"')
+    with pytest.raises(DataError, match="'absent' is undefined"):
+        load(write(tmp_path, task))
+    with pytest.raises(DataError, match="'absent' is undefined"):
+        load(write(tmp_path, TASK.replace("{{ q }}", "{{ [absent] }}")))
+
+
+def test_equal_choices_have_letters_of_their_own(tmp_path: Path) -> None:
+    rows = [{"q": "?", "options": ["same", "other", "same"], "right": "C"}]
+    (item,) = load(write(tmp_path, TASK + 'answer: " {{ letter }}"\n', rows)).items
+    assert [answer for _, answer in item.options] == [" A", " B", " C"] and item.gold == 2
+
+
+def test_examples_can_be_of_the_items_own_subject(tmp_path: Path) -> None:
+    rows = [
+        {"q": f"{subject} {n}?", "options": ["yes", "no"], "right": 0, "subject": subject}
+        for subject in ("law", "art")
+        for n in range(3)
+    ]
+    task = load(write(tmp_path, TASK + "shots: 2\nshots_by: subject\n", rows))
+    assert len(task.items) == 2
+    for item in task.items:
+        shown = task.before(item)
+        assert shown.count(f"Question: {item.group} ") == 2 and item.fields["q"] not in shown
+    with pytest.raises(DataError, match="3 worked examples are wanted for law and there are 2"):
+        load(write(tmp_path, TASK + "shots: 3\nshots_by: subject\n", rows[1:]))
+    (tmp_path / "mine.yaml").unlink()
+
+
+def test_sources_do_not_lead_out_of_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "data"))
+    for place in ("data:../items.jsonl", "package:../catalogue/piqa.yaml"):
+        with pytest.raises(DataError, match="out of its folder"):
+            load(write(tmp_path, TASK.replace("items.jsonl", place)))
 
 
 def test_templates_cannot_reach_python(tmp_path: Path) -> None:
@@ -210,7 +254,7 @@ def test_built_in_tasks_read_the_shared_data(shared_data: Path) -> None:
         assert not task.skipped, name
     path = task_files()["gsm8k"]
     task = load_task(path, read_task_file(path), limit=3)
-    assert task.examples.count("Question:") == 5 and "<<" not in task.examples
+    assert task.examples[""].count("Question:") == 5 and "<<" not in task.examples[""]
     assert all(item.references[0].replace(",", "").lstrip("-").isdigit() for item in task.items)
 
 
@@ -235,7 +279,9 @@ def test_an_exam_is_a_folder_of_subjects(tmp_path: Path, monkeypatch: pytest.Mon
     assert item.fields["subject"] == "high school math"
     assert item.prompt == "1+1=?\nA. 1\nB. 2\nC. 3\nD. 4\n答案\uff1a"
     assert item.gold == 1
-    assert task.examples.endswith("2+2=?\nA. 1\nB. 2\nC. 3\nD. 4\n答案\uff1aD\n\n")
+    assert task.examples["high school math"].endswith(
+        "2+2=?\nA. 1\nB. 2\nC. 3\nD. 4\n答案\uff1aD\n\n"
+    )
     assert [answer for _, answer in item.options] == ["A", "B", "C", "D"]
     path = task_files()["cmmlu"]
     task = load_task(path, read_task_file(path).model_copy(update={"shots": 0}))

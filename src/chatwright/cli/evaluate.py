@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,23 +86,31 @@ def evaluate(
     """
     from chatwright.cli.console import console, print_json
     from chatwright.cli.progress import make_progress
-    from chatwright.errors import UsageError
+    from chatwright.errors import ChatwrightError, UsageError
     from chatwright.evaluate import evaluate_models
     from chatwright.evaluate.gates import GateError, gate_table, judge, require
     from chatwright.workspace import Workspace
 
     place = Workspace(workspace)
+    if len(set(models)) < len(models):
+        raise UsageError("a model is named twice", where=" ".join(models))
     names = [name.strip() for text in tasks or () for name in text.split(",") if name.strip()]
-    demands = dict(_gate(text) for text in gates or ())
+    demands = _gates(gates or ())
     if save is not None and ("/" in save or save.startswith(".") or not save):
         raise UsageError("a run's name has no '/' and no dot in front", where=f"--save {save}")
     folder = place.runs / "evaluations"
+    asked = {"data": data, "knowledge": knowledge, "text": text}
+    given: dict[str, Any] = {key: place.dataset(name) for key, name in asked.items() if name}
+    # Answers to questions are kept until the figures are there: what was cut off goes on from them.
+    scratch: Path | None = None
+    if given and not fresh:
+        scratch = folder / ".work" / _name(models, given, place, [limit, seed, metrics])
     with make_progress() as progress:
         evaluation = evaluate_models(
             {model: model for model in models},
-            place.dataset(data) if data else None,
-            knowledge=place.dataset(knowledge) if knowledge else None,
-            text=place.dataset(text) if text else None,
+            given.get("data"),
+            knowledge=given.get("knowledge"),
+            text=given.get("text"),
             tasks=names,
             metrics=tuple(metrics or ()),
             limit=limit,
@@ -110,14 +120,17 @@ def evaluate(
             unsafe_code=unsafe_code,
             seed=seed,
             workspace=place,
+            scratch=scratch,
             cache=None if fresh else folder / ".answers.db",
             progress=progress,
         )
-    failed: GateError | None = None
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
+    failed: ChatwrightError | None = None
     if demands:
         try:
             require(evaluation, demands)
-        except GateError as error:
+        except (GateError, UsageError) as error:  # the figures are there, whatever is asked of them
             failed = error
     _keep(evaluation, place, save, html)
     if json:
@@ -130,15 +143,30 @@ def evaluate(
         raise failed
 
 
-def _gate(text: str) -> tuple[str, str]:
+def _name(models: list[str], given: dict[str, Path], place: Workspace, how: list[Any]) -> str:
+    """Names an evaluation by what the models and datasets are, not by what they are called."""
+    from chatwright.model.references import resolve
+    from chatwright.records import Dataset, files_fingerprint, fingerprint
+
+    weights = [files_fingerprint(resolve(model, workspace=place)) for model in models]
+    data = {key: Dataset.open(path).fingerprint for key, path in given.items()}
+    return fingerprint("evaluation", [models, weights, data, how])
+
+
+def _gates(texts: Sequence[str]) -> dict[str, str]:
     from chatwright.errors import UsageError
     from chatwright.evaluate.gates import check_gate
 
-    key, colon, demand = text.partition(":")
-    problem = check_gate(key.strip(), demand) if colon else "a gate is 'TASK: DEMAND'"
-    if problem:
-        raise UsageError(problem, where=f"--gate {text!r}")
-    return key.strip(), demand.strip()
+    found: dict[str, str] = {}
+    for text in texts:
+        key, colon, demand = (part.strip() for part in text.partition(":"))
+        problem = check_gate(key, demand) if colon else "a gate is 'TASK: DEMAND'"
+        if key in found:
+            problem = f"there are two gates on {key!r}"
+        if problem:
+            raise UsageError(problem, where=f"--gate {text!r}")
+        found[key] = demand
+    return found
 
 
 def _keep(evaluation: Evaluation, place: Workspace, save: str | None, html: Path | None) -> None:
@@ -161,25 +189,31 @@ def tasks(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
 
     Example: `chatwright tasks`
     """
-    from chatwright.cli.console import print_json, print_table
+    from chatwright.cli.console import print_error, print_json, print_table
+    from chatwright.errors import DataError
     from chatwright.evaluate.tasks import read_task_file, task_files
     from chatwright.evaluate.tasks.sources import locate
     from chatwright.workspace import Workspace
 
     listed = []
-    for path in task_files(Workspace(workspace)).values():
-        spec = read_task_file(path)
+    for name, path in task_files(Workspace(workspace)).items():
+        try:
+            spec = read_task_file(path)
+        except DataError as error:  # somebody's own: the others are there all the same
+            print_error(error)
+            continue
         here = [s.source for s in spec.sources if locate(s, path.parent)]
         of = ", ".join(spec.members) if spec.kind == "average" else (here or ["not here"])[0]
         listed.append(
             {
-                "name": spec.name,
+                "name": name,
                 "title": spec.shown,
                 "kind": spec.kind,
                 "language": spec.language,
                 "shots": spec.shots,
                 "source": of,
                 "citation": spec.citation.strip(),
+                "description": spec.description.strip(),
                 "file": str(path),
             }
         )
@@ -187,9 +221,22 @@ def tasks(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
         print_json(listed)
         return
     print_table(
-        ["name", "title", "kind", "language", "shots#", "source"],
+        ["name", "title", "kind", "lang", "shots#", "items from"],
         [
-            [t["name"], t["title"], t["kind"], t["language"], t["shots"] or "", t["source"]]
+            [
+                t["name"],
+                t["title"],
+                t["kind"],
+                t["language"],
+                t["shots"] or "",
+                _origin(str(t["source"])),
+            ]
             for t in sorted(listed, key=lambda t: (str(t["language"] or "~"), str(t["name"])))
         ],
     )
+
+
+def _origin(source: str) -> str:
+    """Where a task's items come from, in few words; `--json` has the whole of it."""
+    scheme, colon, _ = source.partition(":")
+    return {"data": "CHATWRIGHT_DATA", "package": "Chatwright"}.get(scheme if colon else "", source)

@@ -1,13 +1,15 @@
 """Whether a model was trained on what it is asked: test items found in its training data.
 
 An item is found where a run of 13 of its words stands in a training row (Brown et al. 2020,
-appendix C); an item of fewer words where all of it does. Words are compared in lower case and
-without punctuation; a Han character is a word.
+appendix C); a text of fewer words where all of it does. Words are compared in lower case and
+without punctuation; a Han character is a word. An item is looked for as the question alone, as
+question and right answer, and, where it is short, as the prompt shows it; what a prompt's template
+says in every item ("Answer:") proves nothing and parts nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatwright.errors import DataError
 from chatwright.evaluate.tasks.schema import Item, Task
 from chatwright.evaluate.text import rouge_tokens
 from chatwright.progress import Progress
 from chatwright.records import Dataset
-from chatwright.records.results import Result, walk
+from chatwright.records.results import Result, read_result
+from chatwright.workspace import Workspace
 
 WORDS = 13
 # Fewer words than these ("Question: dresser") stand in half of all books and tell nothing.
@@ -28,6 +32,7 @@ _LEAST_WORDS = 8
 _BASE = np.uint64(1_000_003)
 
 Hashes = NDArray[np.uint64]
+_NOTHING: Hashes = np.empty(0, dtype=np.uint64)
 
 
 @dataclass(slots=True)
@@ -45,69 +50,102 @@ class Contamination:
     short: dict[str, int] = field(default_factory=dict)
 
 
-def training_data(model: Path) -> tuple[list[Result], str]:
-    """The datasets that a checkpoint was trained on, and what is not known about it.
+def training_data(
+    model: Path, workspace: Workspace | None = None
+) -> tuple[list[tuple[str, Dataset]], str]:
+    """What a checkpoint, and those it began from, were trained on; and what of it is unknown.
 
-    Only the datasets nearest to a training count: the pages that questions were made from are no
-    training data themselves.
+    Held-out rows, and the pages that questions were made from, are no training data. Datasets and
+    models that are no parents in the lineage (another recipe's) are looked for in `workspace`.
     """
     if not (model.is_dir() and (model / "lineage.json").exists()):
         return [], "its training data is not known here (it was not trained with Chatwright)"
-    chain = walk([(model.name, model)])
-    by_path = {result.path: result for result in chain}
-    found: dict[Path, Result] = {}
-    missing = False
-    for result in chain:
-        if result.kind != "model":
-            continue
-        for parent in result.parents:
-            above = by_path.get(result.parent_path(parent))
-            if above is None or above.kind == "missing":
-                missing = True
-            elif above.kind == "dataset":
-                found[above.path] = above
-    base = chain[-1].info.get("settings", {}).get("model")
-    unknown = []
-    if missing:
-        unknown.append("a dataset that it was trained on is gone")
-    if isinstance(base, str) and base not in {result.name for result in chain}:
-        unknown.append(f"what {base} was trained on is not known here")
-    return list(found.values()), "; ".join(unknown)
+    found: dict[Path, tuple[str, Dataset]] = {}
+    unknown: list[str] = []
+    waiting = [model]
+    while waiting:
+        result = read_result(waiting.pop())
+        settings = result.info.get("settings")
+        settings = settings if isinstance(settings, dict) else {}
+        for name in _names(settings.get("data")):
+            place = _place(result, name, workspace.datasets if workspace else None)
+            try:
+                found.setdefault(place, (name, Dataset.open(place)))
+            except DataError:
+                unknown.append(f"{name}, which it was trained on, is gone")
+        base = settings.get("model")
+        if isinstance(base, str):
+            place = _place(result, base, workspace.models if workspace else None)
+            if (place / "lineage.json").exists():
+                waiting.append(place)
+            else:
+                unknown.append(f"what {base} was trained on is not known here")
+    if not found and not unknown:
+        unknown.append("its lineage names no training data")
+    return list(found.values()), "; ".join(dict.fromkeys(unknown))
 
 
-def search(model: Path, tasks: Sequence[Task], progress: Progress) -> Contamination:
+def _names(data: Any) -> list[str]:
+    """The datasets of a training's `data`: one, or several with or without weights."""
+    parts = [data] if isinstance(data, str) else data if isinstance(data, list) else []
+    names = [part.get("data") if isinstance(part, Mapping) else part for part in parts]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _place(result: Result, name: str, folder: Path | None) -> Path:
+    """Where the parent of that name lies, or what a workspace has of that name."""
+    for parent in result.parents:
+        if parent.name == name:
+            return result.parent_path(parent)
+    return folder / name if folder is not None else Path(name)
+
+
+def search(
+    model: Path,
+    tasks: Sequence[Task],
+    progress: Progress,
+    workspace: Workspace | None = None,
+) -> Contamination:
     """Look for the tasks' items in the rows that the model was trained on."""
-    datasets, reason = training_data(model)
+    datasets, reason = training_data(model, workspace)
     out = Contamination(reason=reason)
     if not datasets:
         return out
-    wanted: dict[int, dict[int, list[tuple[str, str]]]] = {}
-    for task in tasks:
-        out.found[task.name] = set()
-        out.short[task.name] = 0
-        for item in task.items:
-            words = rouge_tokens(item_text(item))
-            if len(words) < _LEAST_WORDS:
-                out.short[task.name] += 1
-                continue
-            size = min(WORDS, len(words))
-            for value in run_hashes(words, size).tolist():
-                wanted.setdefault(size, {}).setdefault(value, []).append((task.name, item.id))
-    known = {size: np.array(sorted(found), dtype=np.uint64) for size, found in wanted.items()}
-    for result in datasets:
-        dataset = Dataset.open(result.path)
-        out.datasets.append(result.name)
-        with progress.task(f"looking for test items in {result.name}", len(dataset)) as bar:
+    items = [(task.name, item) for task in tasks for item in task.items]
+    out.found = {task.name: set() for task in tasks}
+    out.short = dict.fromkeys(out.found, 0)
+    parts: dict[int, list[tuple[int, Hashes]]] = {}
+    for number, (task_name, item) in enumerate(items):
+        runs = item_runs(item)
+        out.short[task_name] += not runs
+        for size, values in runs.items():
+            parts.setdefault(size, []).append((number, values))
+    tables = {size: _table(found) for size, found in parts.items()}
+    for name, dataset in datasets:
+        out.datasets.append(name)
+        with progress.task(f"looking for test items in {name}", len(dataset)) as bar:
             for row in dataset.rows:
                 out.rows += 1
                 bar.advance()
-                words = rouge_tokens(row_text(row))
-                for size, hashes in known.items():
-                    hits = np.intersect1d(run_hashes(words, size), hashes)
-                    for value in hits.tolist():
-                        for task_name, item_id in wanted[size][value]:
-                            out.found[task_name].add(item_id)
+                hashes = _word_hashes(rouge_tokens(row_text(row)))
+                for size, (sought, owners) in tables.items():
+                    values = np.unique(_runs(hashes, size))
+                    low, high = (
+                        np.searchsorted(sought, values, side) for side in ("left", "right")
+                    )
+                    for hit in np.flatnonzero(high > low).tolist():
+                        for number in owners[low[hit] : high[hit]].tolist():
+                            task_name, item = items[number]
+                            out.found[task_name].add(item.id)
     return out
+
+
+def _table(found: Sequence[tuple[int, Hashes]]) -> tuple[Hashes, NDArray[np.int64]]:
+    """All hashes, sorted, and the number of the item that each is of."""
+    hashes = np.concatenate([values for _, values in found])
+    owners = np.repeat([number for number, _ in found], [len(values) for _, values in found])
+    order = np.argsort(hashes, kind="stable")
+    return hashes[order], owners[order]
 
 
 def notes(found: Contamination, tasks: Sequence[Task]) -> dict[str, dict[str, Any]]:
@@ -143,9 +181,23 @@ def notes(found: Contamination, tasks: Sequence[Task]) -> dict[str, dict[str, An
     return out
 
 
-def item_text(item: Item) -> str:
-    """The question and its right answer: what must not have been learned by heart."""
-    return " ".join(item.options[item.gold or 0])
+def item_runs(item: Item) -> dict[int, Hashes]:
+    """The runs of words by which the item is known: length in words → hashes.
+
+    None where all of its texts are too short to tell anything.
+    """
+    question, answer = item.bare
+    texts = [question, f"{question} {answer}"]
+    shown = " ".join(item.options[item.gold or 0])
+    if len(rouge_tokens(shown)) <= WORDS:
+        texts.append(shown)  # a run of a longer one might be the template's alone
+    out: dict[int, Hashes] = {}
+    for text in texts:
+        words = rouge_tokens(text)
+        if len(words) >= _LEAST_WORDS:
+            size = min(WORDS, len(words))
+            out[size] = np.union1d(out.get(size, _NOTHING), run_hashes(words, size))
+    return out
 
 
 def row_text(row: Any) -> str:
@@ -159,9 +211,16 @@ def row_text(row: Any) -> str:
 
 def run_hashes(words: Sequence[str], size: int) -> Hashes:
     """A hash of each run of `size` words; none where there are fewer."""
-    if len(words) < size:
-        return np.empty(0, dtype=np.uint64)
-    values = np.fromiter(map(_word_hash, words), dtype=np.uint64, count=len(words))
+    return _runs(_word_hashes(words), size)
+
+
+def _word_hashes(words: Sequence[str]) -> Hashes:
+    return np.fromiter(map(_word_hash, words), dtype=np.uint64, count=len(words))
+
+
+def _runs(values: Hashes, size: int) -> Hashes:
+    if len(values) < size:
+        return _NOTHING
     windows = np.lib.stride_tricks.sliding_window_view(values, size)
     powers = np.ones(size, dtype=np.uint64)
     with np.errstate(over="ignore"):

@@ -13,7 +13,8 @@ from chatwright.evaluate.results import Evaluation, Metric, aligned, show
 
 _NUMBER = r"\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+"
 _GATE = re.compile(
-    rf"(?P<op>>=|<=|>|<)\s*(?:(?P<base>base)\s*(?:(?P<sign>[-+*])\s*(?P<by>{_NUMBER})\s*(?P<points>%|pp)?)?"
+    rf"(?P<op>>=|<=|>|<)\s*(?:(?P<base>base)\s*(?:(?P<sign>[-+])\s*(?P<by>{_NUMBER})\s*(?P<points>%|pp)?"
+    rf"|\*\s*(?P<times>{_NUMBER}))?"
     rf"|(?P<value>-?(?:{_NUMBER}))\s*(?P<percent>%)?)",
     re.IGNORECASE,
 )
@@ -92,14 +93,15 @@ def _judge_one(evaluation: Evaluation, metric: Metric, key: str, demand: str, mo
                 hint="give the model to compare with first",
             )
         bound = _value(evaluation, metric, evaluation.models[0].name)
-        by = float(parts["by"] or 0)
-        if parts["sign"] == "*":
-            bound *= by
-        else:
-            by = by / 100 if metric.unit == "share" else by
-            bound += by if parts["sign"] == "+" else -by
+        by = float(parts["by"] or 0) / (100 if metric.unit == "share" else 1)
+        bound = bound * float(parts["times"] or 1) + (by if parts["sign"] == "+" else -by)
     else:
         bound = float(parts["value"]) / (100 if parts["percent"] else 1)
+    if (parts["points"] or parts["percent"]) and metric.unit != "share":
+        raise UsageError(
+            f"gate {key!r}: {metric.title} is a number and not a share: leave out the % sign",
+            hint="a bound relative to the first model is written: <= base * 1.02",
+        )
     # Rounding in the last place must not decide about a bound that is met exactly.
     slack = 1e-9 * max(1.0, abs(bound)) * (-1 if parts["op"] in (">", "<") else 1)
     low_is_good = parts["op"].startswith("<")
@@ -119,7 +121,7 @@ def require(evaluation: Evaluation, gates: Mapping[str, str]) -> None:
     if failed:
         raise GateError(
             f"{len(failed)} of {len(judged)} gates do not hold:\n{gate_table(judged)}",
-            hint="train, curate or compress less; or lower the gate if it asks too much",
+            hint="improve the model, or lower the gate if it asks too much",
         )
 
 

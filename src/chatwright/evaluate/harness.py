@@ -34,7 +34,7 @@ from chatwright.evaluate.scoring import (
 from chatwright.evaluate.suite import Suite, figures, load_suite, run_suite
 from chatwright.machine import describe_machine
 from chatwright.progress import Progress, Silent
-from chatwright.records import Dataset, content_fingerprint, fingerprint
+from chatwright.records import Dataset, files_fingerprint, fingerprint
 from chatwright.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -172,10 +172,9 @@ def evaluate_models(
 
 def _task_bench(bench: _Bench, path: Path, answers: AnswerCache) -> Bench:
     """The model as tasks know it: by what it is, not by what it is called here."""
-    weights = content_fingerprint(path)
     return Bench(
         label=bench.label,
-        fingerprint=f"{weights} {bench.engine.model.dtype} seed {bench.how.seed}",
+        fingerprint=f"{files_fingerprint(path)} {bench.engine.model.dtype}",
         engine=bench.engine,
         cache=answers,
         progress=bench.progress,

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from chatwright.errors import DataError, UsageError
-from chatwright.evaluate.recompute import find_averages, item_values
+from chatwright.evaluate.recompute import averages_of, item_values
 from chatwright.evaluate.results import (
     Evaluation,
     Metric,
@@ -111,7 +111,7 @@ def pair(first: Side, second: Side, *, resamples: int = RESAMPLES, seed: int = 0
     metrics = _shared_metrics(first.stored.evaluation, second.stored.evaluation, tasks)
     sides = ((first, names[0]), (second, names[1]))
     values = {name: item_values(lines, name, metrics) for _, name in sides}
-    averages, lost = find_averages(first.stored.evaluation, first.label, tasks, metrics)
+    averages, lost = averages_of(first.stored.evaluation, tasks, metrics)
     notes += lost
     measured = _comparable(metrics, [values[name] for name in names], notes)
     if not measured:

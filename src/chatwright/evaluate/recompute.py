@@ -7,14 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from chatwright.errors import DataError
-from chatwright.evaluate.results import (
-    Average,
-    Evaluation,
-    Metric,
-    TaskRecord,
-    Values,
-    summarise,
-)
+from chatwright.evaluate.results import Average, Evaluation, Metric, TaskRecord, Values
 from chatwright.evaluate.stored import ANSWERS
 
 _LN2 = math.log(2)
@@ -71,53 +64,23 @@ def _values_of(line: Mapping[str, Any], model: str) -> Iterator[tuple[str, Seque
         yield "bits_per_byte", (bits * line["bytes"], line["bytes"])
 
 
-def find_averages(
-    evaluation: Evaluation, model: str, tasks: Sequence[TaskRecord], metrics: Sequence[Metric]
+def averages_of(
+    evaluation: Evaluation, tasks: Sequence[TaskRecord], metrics: Sequence[Metric]
 ) -> tuple[list[Average], list[str]]:
-    """How the averages among `tasks` were made: found by making them anew from a model's answers.
+    """How the evaluation's averages among `tasks` are made of `metrics` of the others.
 
-    A record names an average's members and not its recipe (which metric of each, centred or not),
-    so the candidates are tried against the figure that stands there. One that none of them gives
-    is left out, and the second list says so.
+    One whose parts are not all there is left out, and the second list says so.
     """
-    by_name = {t.name: t for t in tasks}
-    known = {m.name for m in metrics}
-    values = item_values(evaluation.answers, model, metrics)
-    figures = next(m for m in evaluation.models if m.name == model).metrics
+    records = {task.name: task for task in tasks}
+    known = {metric.name for metric in metrics}
+    shown = {metric.name: metric for metric in evaluation.shown}
     out: list[Average] = []
     notes: list[str] = []
-    for task in tasks:
-        for metric in (m for m in evaluation.shown if task.members and m.task == task.name):
-            wanted = short_name(task.name, metric.name)
-            members = [by_name[name] for name in task.members]
-            same = tuple(f"{t.name}/{wanted}" for t in members)
-            primary = tuple(full_name(t.name, t.primary) for t in members)
-            chances = tuple(t.chance or 0.0 for t in members)
-            candidates = [
-                Average(metric, parts, centred)
-                for parts in dict.fromkeys((same, primary))
-                if known.issuperset(parts) and all(values.get(p) for p in parts)
-                for centred in (None, chances)
-            ]
-            for candidate in candidates:
-                if _gives(candidate, values, metrics, figures.get(metric.name)):
-                    out.append(candidate)
-                    break
-            else:
-                notes.append(f"{metric.name}: left out, its members' answers do not give it")
+    for task in (t for t in tasks if t.members):
+        metric = shown.get(task.primary)
+        if metric is None or not task.parts or not known >= set(task.parts):
+            notes.append(f"{task.primary}: left out, what it is made of is not there")
+            continue
+        chances = tuple(records[name].chance or 0.0 for name in task.members)
+        out.append(Average(metric, tuple(task.parts), chances if task.centred else None))
     return out, notes
-
-
-def _gives(
-    average: Average, values: Mapping[str, Values], metrics: Sequence[Metric], figure: Any
-) -> bool:
-    parts = set(average.parts)
-    results, _ = summarise(
-        {"": values},
-        {"": ""},
-        metrics=[m for m in metrics if m.name in parts],
-        averages=[average],
-        resamples=1,
-    )
-    found = results[0].metrics.get(average.metric.name)
-    return found is not None and figure is not None and math.isclose(found.value, figure.value)

@@ -143,7 +143,10 @@ class Comparison:
 
 @dataclass(slots=True)
 class TaskRecord:
-    """One task as it was run, or an average over tasks (then `members` names them).
+    """One task as it was run, or an average over tasks.
+
+    An average names its tasks (`members`), the metric of each that is averaged (`parts`), and
+    whether chance was taken away first (`centred`).
 
     `primary` is the metric to look at first, `chance` its value for a guesser. `source` says where
     the items came from and `digest` how they were asked: results with the same digest can be
@@ -163,6 +166,8 @@ class TaskRecord:
     citation: str = ""
     language: str | None = None
     members: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    centred: bool = False
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -199,7 +204,14 @@ class Evaluation:
         raise KeyError(name)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the content of `evaluation.json`, less fingerprint and parents."""
+        """Plain values: the content of `evaluation.json`, less fingerprint and parents.
+
+        What is infinite or no number is None: JSON has no such numbers.
+        """
+        found: dict[str, Any] = _finite(self._plain())
+        return found
+
+    def _plain(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "chatwright": __version__,
@@ -247,7 +259,7 @@ class Evaluation:
                     ModelResult(
                         name,
                         m["reference"],
-                        {k: Estimate(**e) for k, e in m["metrics"].items() if k in known},
+                        {k: Estimate(**_numbers(e)) for k, e in m["metrics"].items() if k in known},
                         dict(timing.get(name, {})),
                     )
                     for name, m in raw["models"].items()
@@ -257,7 +269,7 @@ class Evaluation:
                         c["metric"],
                         c["baseline"],
                         c["model"],
-                        Difference(**{k: c[k] for k in Difference.__dataclass_fields__}),
+                        Difference(**_numbers({k: c[k] for k in Difference.__dataclass_fields__})),
                         known[c["metric"]].better,
                     )
                     for c in raw["comparisons"]
@@ -305,6 +317,19 @@ class Evaluation:
             for (model, text), tasks in told.items()
             if text
         ]
+
+
+def _finite(value: Any) -> Any:
+    """The same plain value, None in place of each infinity and NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in values.items()}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from chatwright.assist.describe import Retrieval
+from chatwright.errors import ChatwrightError, UsageError
 from chatwright.evaluate.gates import GateError, check_gate, require
 from chatwright.evaluate.harness import evaluate_models
 from chatwright.evaluate.stored import write_evaluation
-from chatwright.evaluate.tasks import find_tasks
-from chatwright.records import file_digest
+from chatwright.evaluate.tasks import find_tasks, task_digest
+from chatwright.records import fingerprint, result_fingerprint, write_atomic
 from chatwright.stage import StageContext, StageKind, StageSettings
 from chatwright.workspace import Workspace
 
+_MADE_OF = "made_of"
 _ASSISTANT = Retrieval()  # what is measured is what is served, unless a recipe says otherwise
 
 
@@ -69,9 +73,14 @@ class EvaluateSettings(StageSettings):
 def run_evaluate(settings: EvaluateSettings, context: StageContext) -> None:
     """Measure the models and write `evaluation.json` and `answers.jsonl`.
 
-    A killed run goes on from the answers in `context.scratch`. Where a gate does not hold, the
-    result is written to `failed` there, for people to look at, and `GateError` is raised.
+    A killed run goes on from the answers in `context.scratch`. Where a gate does not hold (or
+    cannot be judged), `GateError` (`UsageError`) is raised, and answers and result are kept beside,
+    in `STAGE~failed`: for people to look at, and for the next run, which asks nothing again where
+    only the gates are others.
     """
+    made_of = _asked(settings, context)
+    failed = context.scratch.with_name(f"{context.stage}~failed")
+    known = failed if _read(failed / _MADE_OF) == made_of else context.scratch
     paths = {name: str(context.inputs.get(ref, ref)) for name, ref in settings.models.items()}
     options = settings.model_dump(exclude={"models", "data", "knowledge", "text", "tasks", "gates"})
     evaluation = evaluate_models(
@@ -81,8 +90,8 @@ def run_evaluate(settings: EvaluateSettings, context: StageContext) -> None:
         text=None if settings.text is None else context.dataset_path(settings.text),
         tasks=settings.tasks,
         workspace=context.workspace,
-        scratch=context.scratch,
-        run=context.fingerprint,
+        scratch=known,
+        run=made_of,
         progress=context.progress,
         references=settings.models,
         seed=context.seed,
@@ -90,23 +99,52 @@ def run_evaluate(settings: EvaluateSettings, context: StageContext) -> None:
     )
     # The recipe's names and not this machine's paths: the result may be passed on.
     evaluation.settings = settings.model_dump(mode="json") | {"seed": context.seed}
-    failed: GateError | None = None
+    error: ChatwrightError | None = None
     try:
         require(evaluation, settings.gates)
-    except GateError as error:
-        failed = error
-    output = context.scratch / "failed" if failed else context.output
+    except (GateError, UsageError) as found:
+        error = found
+        if known != failed:
+            write_atomic(context.scratch / _MADE_OF, made_of)
+            shutil.rmtree(failed, ignore_errors=True)
+            context.scratch.rename(failed)
+    output = failed / "result" if error else context.output
     write_evaluation(output, evaluation, context.lineage(settings))
     for line in evaluation.table().splitlines():
         context.progress.line(line)
-    if failed is not None:
-        failed.where = str(output)
-        raise failed
+    if error is not None:
+        error.where = str(output)
+        raise error
+    shutil.rmtree(failed, ignore_errors=True)
 
 
-def task_files_digest(settings: EvaluateSettings, workspace: Workspace) -> dict[str, str]:
-    """The content of the tasks' files, which the settings only name."""
-    return {spec.name: file_digest(path) for path, spec in find_tasks(settings.tasks, workspace)}
+def _asked(settings: EvaluateSettings, context: StageContext) -> str:
+    """Names what is asked of which models: all that the stage's fingerprint holds but its gates."""
+    made_of = {
+        "settings": settings.model_dump(mode="json", exclude={"gates"}),
+        "seed": context.seed,
+        "external": named_outside(settings, context.workspace),
+    }
+    return fingerprint("asked", made_of, [parent.fingerprint for parent in context.parents])
 
 
-STAGES = [StageKind("evaluate", EvaluateSettings, run_evaluate, "runs", external=task_files_digest)]
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def named_outside(settings: EvaluateSettings, workspace: Workspace) -> dict[str, str]:
+    """What the settings only name: tasks' files, their local items, results of other recipes."""
+    tasks = find_tasks(settings.tasks, workspace)
+    found = {spec.name: task_digest(path, spec) for path, spec in tasks}
+    for name in settings.referenced():
+        for folder in (workspace.models / name, workspace.datasets / name):
+            digest = result_fingerprint(folder)
+            if digest is not None:
+                found[f"result {name}"] = digest
+    return found
+
+
+STAGES = [StageKind("evaluate", EvaluateSettings, run_evaluate, "runs", external=named_outside)]

@@ -144,21 +144,30 @@ def difference(
 
     Sample i of one rests on the items of sample i of the other, row by row. The p-value is the
     share of resamples in which the difference changes sign, doubled, with one added to each count
-    so that it is never 0 (Koehn 2004; Davison & Hinkley 1997, section 4.2).
+    so that it is never 0 (Koehn 2004; Davison & Hinkley 1997, section 4.2). It is never below
+    2 · ½ᵏ where k items differ at all, which is what a sign test could say at best: resampling
+    three items that all gained would call any gain certain. A difference that is no number is not
+    significant.
     """
     parts = []
+    changed = 0
     for i, (first, second) in enumerate(zip(baseline, other, strict=True)):
         if len(first.columns) != len(second.columns):
             raise ValueError("paired comparison needs the same items for both models")
         values = _resampled([first, second], seed + i, resamples)
         parts.append(values[1] - values[0])
+        rows = np.asarray(first.columns) != np.asarray(second.columns)
+        changed += int(rows.any(axis=1).sum())
     differences = _mean(parts)
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
     below = (np.count_nonzero(differences <= 0) + 1) / (resamples + 1)
     above = (np.count_nonzero(differences >= 0) + 1) / (resamples + 1)
-    p_value = min(1.0, 2 * min(below, above))
+    value = _figure(other) - _figure(baseline)
+    p_value = min(1.0, max(2 * min(below, above), 2 * 0.5**changed))
+    if not (np.isfinite(value) and np.isfinite(differences).all()):
+        p_value = 1.0
     return Difference(
-        value=_figure(other) - _figure(baseline),
+        value=value,
         low=float(low),
         high=float(high),
         p_value=float(p_value),

@@ -24,12 +24,14 @@ class Suite:
     """The tasks of one evaluation, their averages, and what each model said so far.
 
     `said`: model → task → answers. `notes`: model → task → what to print beside the score.
+    `workspace` is where datasets that models were trained on are looked for.
     """
 
     tasks: list[Task] = field(default_factory=list)
     averages: list[TaskSpec] = field(default_factory=list)
     said: dict[str, dict[str, Said]] = field(default_factory=dict)
     notes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    workspace: Workspace | None = None
 
 
 @dataclass(slots=True)
@@ -60,13 +62,14 @@ def load_suite(
     `shots` and `chat`, where given, stand in for every task's own. Everything that can be wrong
     with a task is found here, before a model is loaded.
     """
-    suite = Suite()
+    suite = Suite(workspace=workspace)
     changes = {k: v for k, v in (("shots", shots), ("chat", chat)) if v is not None}
     for path, spec in find_tasks(names, workspace):
         if spec.kind == "average":
             suite.averages.append(spec)
             continue
-        changed = spec.model_copy(update=changes)
+        # A text is measured as it is: with examples it would only lose items.
+        changed = spec.model_copy(update=changes) if spec.kind != "text" else spec
         KINDS[spec.kind].metrics(changed)
         suite.tasks.append(load_task(path, changed, limit=limit, seed=seed, progress=progress))
     return suite
@@ -86,7 +89,7 @@ def run_suite(suite: Suite, bench: Bench, model: Path) -> None:
                 where=str(task.file),
                 hint="use fewer shots, or a model with a longer context",
             )
-    found = contamination.search(model, suite.tasks, bench.progress)
+    found = contamination.search(model, suite.tasks, bench.progress, suite.workspace)
     suite.notes[bench.label] = contamination.notes(found, suite.tasks)
 
 
@@ -96,7 +99,14 @@ def figures(suite: Suite) -> Figures:
     metrics: dict[str, list[Metric]] = {}
     for task in suite.tasks:
         answered = [said[task.name].answers for said in suite.said.values()]
+        where = {item.id: item.where for item in task.items}
         shared = [i for i in task.items if all(i.id in a for a in answered)]
+        if not shared:
+            raise DataError(
+                f"no item of {task.name} could be put to all models",
+                where=str(task.file),
+                hint="evaluate them one by one: each could be asked some",
+            )
         kept = replace(task, items=shared)
         kind = KINDS[task.spec.kind]
         metrics[task.name] = own = [_named(task.spec, m) for m in kind.metrics(task.spec)]
@@ -115,7 +125,10 @@ def figures(suite: Suite) -> Figures:
         out.lines += [_line(task, item, scored) for item in shared]
         out.skipped += [Skipped(f"{task.name}: {where}", why) for where, why in task.skipped]
         for model, said in suite.said.items():
-            out.skipped += [Skipped(i, f"{model}: {why}") for i, why in said[task.name].skipped]
+            out.skipped += [
+                Skipped(item, f"{model}: {where[item]}: {why}")
+                for item, why in said[task.name].skipped
+            ]
     for spec in suite.averages:
         _add_average(out, spec, suite, metrics)
     return out
@@ -200,12 +213,18 @@ def _line(task: Task, item: Item, scored: Mapping[str, Scored]) -> dict[str, Any
         "id": item.id,
         "where": item.where,
         "kind": task.spec.kind,
-        "prompt": item.prompt,
+        "prompt": _shown_prompt(item),
         "choices": list(item.choices) or None,
         "gold": gold,
         "language": item.language,
         "answers": answers,
     }
+
+
+def _shown_prompt(item: Item) -> str:
+    """The prompt; where choices differ in it and not in what follows, a gap and what follows."""
+    answers = {answer for _, answer in item.options}
+    return item.prompt if item.prompt or len(answers) > 1 else f"___{answers.pop()}"
 
 
 def _add_average(
@@ -217,11 +236,18 @@ def _add_average(
     parts = [metrics[name][0] for name in members]
     chances = [records[name].chance or 0.0 for name in members] if spec.centred else None
     first = parts[0]
+    if any((p.unit, p.better) != (first.unit, first.better) for p in parts):
+        named = ", ".join(p.name for p in parts)
+        raise DataError(
+            f"a mean over figures of different kinds means nothing: {named}",
+            where=f"task {spec.name}",
+            hint="average tasks whose first metrics are of one kind",
+        )
     metric = Metric(
         name=f"{spec.name}/average",
         title=spec.shown,
         better=first.better,
-        unit="number" if spec.centred else first.unit,
+        unit=first.unit,
         explained=(
             "mean over its tasks of (score − chance) / (1 − chance): guessing is 0"
             if spec.centred
@@ -243,13 +269,14 @@ def _add_average(
             chance=0.0 if spec.centred else None,
             citation=spec.citation,
             members=members,
+            parts=[p.name for p in parts],
+            centred=spec.centred,
         )
     )
 
 
 def _leaves(spec: TaskSpec, averages: Mapping[str, TaskSpec]) -> list[str]:
     out: list[str] = []
-    for member in spec.members:
-        name = Path(member).stem if member.endswith((".yaml", ".yml")) else member
+    for name in spec.members:
         out += _leaves(averages[name], averages) if name in averages else [name]
     return list(dict.fromkeys(out))

@@ -10,7 +10,7 @@ from chatwright.records.dataset import (
     write_dataset,
 )
 from chatwright.records.ids import canonical_json, content_id, file_digest, fingerprint
-from chatwright.records.results import content_fingerprint, result_fingerprint
+from chatwright.records.results import content_fingerprint, files_fingerprint, result_fingerprint
 from chatwright.records.schema import (
     Conversation,
     Document,
@@ -38,6 +38,7 @@ __all__ = [
     "content_id",
     "disk_errors",
     "file_digest",
+    "files_fingerprint",
     "fingerprint",
     "read_json",
     "result_fingerprint",

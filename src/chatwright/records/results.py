@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 from chatwright.errors import DataError
 from chatwright.records.dataset import Parent, read_json
-from chatwright.records.ids import file_digest
+from chatwright.records.ids import file_digest, fingerprint
 
+# Weights, configuration, tokenizer, chat template.
+_MODEL_FILES = (".json", ".safetensors", ".gguf", ".jinja")
 # The file of a result's folder that holds its fingerprint; an assistant is such a file itself.
 _DESCRIPTIONS = ("dataset.json", "evaluation.json", "audit.json", "lineage.json")
 
@@ -38,13 +40,20 @@ def content_fingerprint(path: Path) -> str | None:
     """
     if path.is_dir() and (ours := result_fingerprint(path)) is not None:
         return ours
+    return files_fingerprint(path)
+
+
+def files_fingerprint(path: Path) -> str | None:
+    """A digest of the very files of a model (or of one file), whatever they say they are.
+
+    Other files (a card, metrics, training state) change nothing about what a model answers.
+    """
     if path.is_file():
         return file_digest(path)
     if path.is_dir():
-        files = [
-            p for p in sorted(path.iterdir()) if p.suffix in (".json", ".safetensors", ".gguf")
-        ]
-        return "-".join(file_digest(p) for p in files) or None
+        files = [p for p in sorted(path.iterdir()) if p.suffix in _MODEL_FILES]
+        texts = [f"{p.name} {file_digest(p)}" for p in files if p.name != "lineage.json"]
+        return fingerprint("files", texts) if texts else None
     return None
 
 

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from chatwright.assist import Assistant, Description, list_assistants, load_assistant
 from chatwright.errors import UsageError
+from chatwright.evaluate.arena import list_studies
 from chatwright.serve.errors import ApiError, as_api_error
 from chatwright.workspace import Workspace
 
@@ -146,7 +147,7 @@ def workspace_registry(
     """What a workspace has: the assistants and models named, or all of them when none is.
 
     A name that is neither may be anything that `load_model` knows (an alias, a folder, a `.gguf`).
-    Raises `UsageError` for one that is nothing, and where there is nothing to serve.
+    Raises `UsageError` for one that is nothing, and where there is nothing to serve or to judge.
     """
     for name in names:
         _check_name(name, workspace)
@@ -158,7 +159,7 @@ def workspace_registry(
             return [*assistants.values(), *models]
         return [assistants.get(name) or _model(name, workspace) for name in names]
 
-    if not entries():
+    if not entries() and not list_studies(workspace):  # a place may be there for judging alone
         raise UsageError(
             "there is no assistant or model to serve",
             where=str(workspace.root),

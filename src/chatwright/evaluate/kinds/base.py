@@ -73,6 +73,8 @@ class Kind(Protocol):
 def known_answers(bench: Bench, task: Task, items: Sequence[Item], said: Said) -> dict[str, str]:
     """Take over what was answered before; returns each item's key."""
     asked = task.digest()
+    if task.spec.temperature:  # only then does chance have a part
+        asked += f" seed {bench.seed}"
     keys = {item.id: answer_key(bench.fingerprint, asked, item.digest()) for item in items}
     found = bench.cache.get(keys.values())
     for item, key in keys.items():

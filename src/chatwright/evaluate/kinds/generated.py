@@ -68,7 +68,7 @@ def ask(bench: Bench, task: Task) -> Said:
     for item in task.items:
         if item.id in said.answers:
             continue
-        text = task.examples + item.prompt
+        text = task.before(item) + item.prompt
         if spec.chat:
             ids = engine.tokenizer.chat([{"role": "user", "content": text}])
         else:
@@ -106,7 +106,8 @@ def _answered(
         SamplingParams(
             temperature=spec.temperature,
             max_tokens=spec.max_tokens,
-            stop=tuple(spec.stop),
+            # Where a completion of a function has left it; a chat answer begins with prose.
+            stop=() if spec.chat and spec.kind == "code" else tuple(spec.stop),
             seed=bench.seed * 1_000 + number,
         )
         for number in range(spec.samples)

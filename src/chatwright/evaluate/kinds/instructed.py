@@ -59,7 +59,8 @@ class InstructionsKind:
         items = [item for item in task.items if item.id in answers]
         held = {
             item.id: follow(
-                instruction_prompt(item.fields, item.where), answers[item.id]["texts"][0]
+                instruction_prompt({"key": item.id, **item.fields}, item.where),
+                answers[item.id]["texts"][0],
             )
             for item in items
         }

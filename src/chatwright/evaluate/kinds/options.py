@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from chatwright.evaluate.forest import OptionScore, Pair, score_options
 from chatwright.evaluate.kinds.base import (
@@ -20,6 +20,9 @@ from chatwright.evaluate.metrics import Prediction, label_metric, softmax
 from chatwright.evaluate.results import Metric
 from chatwright.evaluate.tasks.schema import Item, Task, TaskSpec
 from chatwright.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from chatwright.model import Transformer
 
 _CHOICE = {
     metric.name: metric
@@ -57,7 +60,7 @@ _CHOICE = {
             "calibration error",
             "lower",
             "share",
-            "distance of confidence (softmax of the log-likelihoods per byte) from accuracy",
+            "distance of confidence (the likeliest choice's share of the likelihood) from `acc`",
             "calibration_error",
         ),
         Metric(
@@ -128,7 +131,7 @@ class OptionsKind:
         keys = known_answers(bench, task, task.items, said)
         tokenizer, model = bench.engine.tokenizer, bench.engine.model
         texts = [
-            [(task.examples + context, answer) for context, answer in item.options]
+            [(task.before(item) + context, answer) for context, answer in item.options]
             for item in task.items
         ]
         if task.spec.chat:
@@ -152,15 +155,9 @@ class OptionsKind:
             bar.advance(len(lost) + sum(item.id in said.answers for item in asked))
             unknown = [item.id for item in asked if item.id not in said.answers]
             free = self._free(bench, task, [continuations[i] for i in unknown])
-            for batch, scores in score_options(
-                model,
-                rows,
-                wanted=lambda b: any(asked[i].id not in said.answers for i in b),
-                vocabulary=tokenizer.vocab_size,
-            ):
+            for items, scores in _scored(model, asked, rows, tokenizer.vocab_size, said):
                 new: dict[str, dict[str, Any]] = {}
-                for index, options in zip(batch, scores, strict=True):
-                    item = asked[index]
+                for item, options in zip(items, scores, strict=True):
                     if item.id in said.answers:
                         continue
                     if not all(math.isfinite(o.nll) for o in options):
@@ -221,6 +218,28 @@ class OptionsKind:
                 line["choice"] = chosen[item.id]
             lines[item.id] = line
         return Scored(values, lines)
+
+
+def _scored(
+    model: Transformer,
+    items: Sequence[Item],
+    rows: Sequence[Sequence[Pair]],
+    vocabulary: int,
+    said: Said,
+) -> Iterator[tuple[list[Item], list[list[OptionScore]]]]:
+    """Batches that hold an item not answered before: items that see the same examples together."""
+    groups: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(item.group, []).append(index)
+    for places in groups.values():
+
+        def wanted(batch: Sequence[int], places: list[int] = places) -> bool:
+            return any(items[places[i]].id not in said.answers for i in batch)
+
+        for batch, scores in score_options(
+            model, [rows[i] for i in places], wanted=wanted, vocabulary=vocabulary
+        ):
+            yield [items[places[i]] for i in batch], scores
 
 
 def encode_pairs(
@@ -297,8 +316,9 @@ def _record(options: Sequence[OptionScore], spec: TaskSpec) -> dict[str, Any]:
 def _scores(item: Item, answer: Mapping[str, Any], metric: str) -> list[float]:
     """How good each option is by one metric; higher is better."""
     scores = [-float(nll) for nll in answer["nll"]]
-    if metric in ("acc_norm", "ece"):
-        return [s / max(1, len(c.encode())) for s, c in zip(scores, item.choices, strict=True)]
+    if metric == "acc_norm":
+        texts = [answer.strip() for _, answer in item.options]
+        return [s / max(1, len(t.encode())) for s, t in zip(scores, texts, strict=True)]
     if metric == "acc_token":
         return [s / t for s, t in zip(scores, answer["tokens"], strict=True)]
     if metric == "acc_pmi":
@@ -318,8 +338,8 @@ def _choice_values(
         predictions = [
             Prediction(
                 str(item.gold),
-                str(_best(item, answers[item.id], "acc_norm")),
-                softmax(_padded(_scores(item, answers[item.id], "ece"), items)),
+                str(_best(item, answers[item.id], "acc")),
+                softmax(_padded(_scores(item, answers[item.id], "acc"), items)),
             )
             for item in items
         ]

@@ -1,6 +1,12 @@
 """Tasks as data: YAML in, items that can be asked out."""
 
-from chatwright.evaluate.tasks.loading import find_tasks, load_task, read_task_file, task_files
+from chatwright.evaluate.tasks.loading import (
+    find_tasks,
+    load_task,
+    read_task_file,
+    task_digest,
+    task_files,
+)
 from chatwright.evaluate.tasks.schema import Item, Source, Task, TaskSpec
 
 __all__ = [
@@ -11,5 +17,6 @@ __all__ = [
     "find_tasks",
     "load_task",
     "read_task_file",
+    "task_digest",
     "task_files",
 ]

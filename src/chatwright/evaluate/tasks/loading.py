@@ -16,8 +16,16 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from chatwright.errors import DataError, SourceError, UsageError
 from chatwright.evaluate.tasks.rendering import Renderer
 from chatwright.evaluate.tasks.schema import Item, Source, Task, TaskSpec
-from chatwright.evaluate.tasks.sources import DATA_VARIABLE, Bad, Row, locate, read_rows
+from chatwright.evaluate.tasks.sources import (
+    DATA_VARIABLE,
+    Bad,
+    Row,
+    locate,
+    read_rows,
+    source_digest,
+)
 from chatwright.progress import Progress, Silent
+from chatwright.records import file_digest, fingerprint
 from chatwright.workspace import Workspace
 
 
@@ -75,14 +83,21 @@ def find_tasks(
             raise UsageError(
                 f"two tasks are called {spec.name!r}", where=f"{found[spec.name][0]} and {path}"
             )
-        for member in spec.members:
-            add(member, path.parent, (*above, spec.name))
-        found.setdefault(spec.name, (path, spec))
+        members = [add(member, path.parent, (*above, spec.name)) for member in spec.members]
+        # By their names from here on: a file may have another than its task.
+        found.setdefault(spec.name, (path, spec.model_copy(update={"members": members})))
         return spec.name
 
     for name in names:
         add(name, None, ())
     return list(found.values())
+
+
+def task_digest(path: Path, spec: TaskSpec) -> str:
+    """Names a task's file and its items, as far as they lie on this machine."""
+    sources = (*spec.sources, *spec.shot_sources)
+    items = [source_digest(source, path.parent) for source in sources]
+    return fingerprint("task-files", [file_digest(path), items])
 
 
 def load_task(
@@ -103,24 +118,29 @@ def load_task(
     renderer = Renderer(spec, str(path))
     items, skipped, origin = _items(spec, spec.sources, path, renderer, progress)
     limit = limit if limit is not None else spec.limit
-    task = Task(spec, [], skipped, "", origin, path)
+    task = Task(spec, [], skipped, {}, origin, path)
+    shots: dict[str, list[Item]] = {}
     if spec.shots:
         pool = items
         if spec.shot_sources:
             pool, lost, _ = _items(spec, spec.shot_sources, path, renderer, progress)
             task.skipped += lost
-        chosen = _choose(pool, spec.shots, seed)
-        if len(chosen) < spec.shots:
-            raise DataError(
-                f"{spec.shots} worked examples are wanted and there are {len(chosen)}",
-                where=str(path),
-                hint="lower `shots`",
-            )
-        task.examples = spec.separator.join([renderer.example(i) for i in chosen] + [""])
+        for group in dict.fromkeys(item.group for item in items):
+            there = [item for item in pool if item.group == group]
+            shots[group] = _choose(there, spec.shots, seed)
+            if len(shots[group]) < spec.shots:
+                where = f" for {group}" if group else ""
+                raise DataError(
+                    f"{spec.shots} worked examples are wanted{where} and there are {len(there)}",
+                    where=str(path),
+                    hint="lower `shots`",
+                )
         if not spec.shot_sources:  # what was shown is not asked
-            shown = {item.id for item in chosen}
+            shown = {item.id for chosen in shots.values() for item in chosen}
             items = [item for item in items if item.id not in shown]
-    task.examples = spec.instruction + task.examples
+    for group in dict.fromkeys(item.group for item in items):
+        worked = [renderer.example(item) for item in shots.get(group, ())]
+        task.examples[group] = spec.instruction + spec.separator.join([*worked, ""])
     task.items = items if limit is None else _choose(items, limit, seed)
     if not task.items:
         first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""

@@ -43,8 +43,12 @@ def _environment() -> Any:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Missing(StrictUndefined):
+        # A list with something missing in it must not be printed as `[Undefined]`.
+        __repr__ = StrictUndefined._fail_with_undefined_error
+
     environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+        undefined=Missing, keep_trailing_newline=True, autoescape=False, finalize=_not_none
     )
     environment.filters |= {
         "removeprefix": lambda text, prefix: str(text).removeprefix(prefix),
@@ -54,6 +58,13 @@ def _environment() -> Any:
         "sub": lambda text, pattern, new: re.sub(pattern, new, str(text)),
     }
     return environment
+
+
+def _not_none(value: Any) -> Any:
+    """What a template prints. A null in the row must not be asked as "None"."""
+    if value is None:
+        raise ValueError("a value is null")
+    return value
 
 
 def sentence_case(text: str) -> str:
@@ -89,6 +100,10 @@ class Renderer:
         answer = spec.answer if spec.answer is not None else _ANSWERS.get(spec.kind, "")
         self._prompt = self._template("prompt", spec.prompt)
         self._answer = self._template("answer", answer)
+        self._bare = (
+            self._template("prompt", without_text(spec.prompt)),
+            self._template("answer", without_text(answer)),
+        )
         default = spec.prompt + answer
         self._shot = self._template("shot", spec.shot or default)
         self._shot_from_pair = spec.shot is None
@@ -105,7 +120,7 @@ class Renderer:
             name: self._evaluate(f"fields.{name}", text, row.values)
             for name, text in source.fields.items()
         }
-        return {**row.values, **found}
+        return {**{str(name): value for name, value in row.values.items()}, **found}
 
     def item(self, identity: str, row: Row, fields: dict[str, Any]) -> Item:
         """The item. Raises `ValueError` saying what it lacks."""
@@ -123,8 +138,8 @@ class Renderer:
         prompt = ""
         if not self._per_choice:
             prompt = self._render(self._prompt, "prompt", fields)
-            if not prompt.strip() and spec.kind in ("generation", "code", "instructions"):
-                raise ValueError("the prompt is empty")
+            if not prompt.strip() and spec.prompt.strip():
+                raise ValueError(f"the {'text' if spec.kind == 'text' else 'prompt'} is empty")
         language = fields.get("language") or spec.language
         found = Item(
             id=identity,
@@ -135,25 +150,54 @@ class Renderer:
             gold=gold,
             references=references,
             language=language if isinstance(language, str) else None,
+            group=self._group(fields),
         )
-        return replace(found, options=self._options(found))
+        return replace(found, options=self._options(found), bare=self._of_the_row(found))
+
+    def _group(self, fields: Mapping[str, Any]) -> str:
+        """Whose worked examples the item is shown."""
+        name = self._spec.shots_by
+        if name is None:
+            return ""
+        if fields.get(name) is None:
+            raise ValueError(f"`{name}`, by which worked examples are chosen, is missing")
+        return str(fields[name])
 
     def _options(self, item: Item) -> tuple[tuple[str, str], ...]:
         """(context, continuation) of each choice."""
         out = []
-        for choice in item.choices or ("",):
-            fields = {**item.fields, "choice": choice, "references": item.references}
+        for place in range(len(item.choices) or 1):
+            fields = self._with_choice(item, place)
             context = item.prompt
             if self._per_choice:
                 context = self._render(self._prompt, "prompt", fields)
             out.append((context, self._render(self._answer, "answer", fields)))
         return tuple(out)
 
+    def _of_the_row(self, item: Item) -> tuple[str, str]:
+        """Question and right answer without the templates' own words."""
+        question, answer = self._bare
+        fields = self._right(item)
+        return self._render(question, "prompt", fields), self._render(answer, "answer", fields)
+
     def example(self, item: Item) -> str:
         """The item as a worked example."""
-        choice = item.choices[item.gold] if item.choices and item.gold is not None else ""
-        fields = {**item.fields, "choice": choice, "references": item.references}
-        return self._render(self._shot, "shot", fields)
+        return self._render(self._shot, "shot", self._right(item))
+
+    def _right(self, item: Item) -> dict[str, Any]:
+        """The item's fields with the right choice."""
+        return self._with_choice(item, item.gold or 0)
+
+    def _with_choice(self, item: Item, place: int) -> dict[str, Any]:
+        """The item's fields, and `choice`, `letter` and `place` (from 0) of one of its choices."""
+        return {
+            **item.fields,
+            "references": item.references,
+            "choices": item.choices or item.fields.get("choices"),
+            "choice": item.choices[place] if item.choices else "",
+            "letter": _LETTERS[place] if place < len(_LETTERS) else "",
+            "place": place,
+        }
 
     def _choices(self, fields: Mapping[str, Any]) -> tuple[tuple[str, ...], int | None]:
         spec = self._spec
@@ -171,7 +215,12 @@ class Renderer:
             return pair, 0
         if spec.kind != "choice":
             return (), None
-        choices = _texts(fields["choices"])
+        raw = fields["choices"]
+        found = list(raw) if isinstance(raw, (list, tuple)) else [raw]
+        choices = _texts(found)
+        if len(choices) < len(found):  # dropping one would move the right one's place
+            empty = next(i for i, c in enumerate(found) if c is None or not str(c).strip())
+            raise ValueError(f"`choices`: choice {empty} is empty")
         if len(choices) < 2:
             raise ValueError(f"`choices` must hold two texts or more, and holds {len(choices)}")
         return choices, _gold(fields["gold"], choices)
@@ -200,8 +249,9 @@ class Renderer:
             self._expressions[text] = expression
         try:
             value = expression(**{str(k): v for k, v in values.items()})
-            if _environment().undefined in type(value).__mro__:
-                str(value)  # raises, saying which column is missing
+            for part in value if isinstance(value, list) else [value]:
+                if _environment().undefined in type(part).__mro__:
+                    str(part)  # raises, saying which column is missing
             return value
         except TemplateError as error:
             raise ValueError(f"`{key}`: {error.message}") from error
@@ -212,11 +262,26 @@ class Renderer:
         from jinja2 import TemplateError
 
         try:
-            return str(template.render(**fields))
+            return str(template.render(fields))
         except TemplateError as error:
             raise ValueError(f"`{key}`: {error.message}") from error
         except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
             raise ValueError(f"`{key}`: {error}") from error
+
+
+def without_text(template: str) -> str:
+    """The template with a space for each run of its own text: only what a row brings is left.
+
+    >>> without_text("Question: {{ q }} Answer:")
+    ' {{ q }} '
+    """
+    from jinja2 import TemplateSyntaxError
+
+    try:
+        tokens = list(_environment().lex(template))
+    except TemplateSyntaxError:
+        return ""  # said where the template is compiled
+    return "".join(" " if kind == "data" else text for _, kind, text in tokens)
 
 
 @cache
@@ -234,7 +299,7 @@ def _check_instructions(fields: Mapping[str, Any], where: str) -> None:
     from chatwright.evaluate.instructions import instruction_prompt
 
     try:
-        instruction_prompt(fields, where)
+        instruction_prompt({"key": where, **fields}, where)
     except DataError as error:
         raise ValueError(error.message) from error
 
@@ -256,14 +321,21 @@ def _gold(value: Any, choices: tuple[str, ...]) -> int:
         index = int(value)
     elif isinstance(value, str):
         text = value.strip()
+        meant = set()
         if choices.count(text) == 1:
-            index = choices.index(text)
-        elif len(text) == 1 and text.upper() in _LETTERS:
-            index = _LETTERS.index(text.upper())
+            meant.add(choices.index(text))
+        if len(text) == 1 and text.upper() in _LETTERS[: len(choices)]:
+            meant.add(_LETTERS.index(text.upper()))
         elif text.isdecimal():
-            index = int(text)
-        elif not text:
+            meant.add(int(text))
+        if not text:
             raise ValueError("`gold` is empty: the item has no gold answer")
+        if len(meant) > 1 and min(meant) < len(choices) > max(meant):
+            raise ValueError(
+                f"`gold` is {value!r}, which is a choice and the place of another; say which by an "
+                "expression: `gold | int`, or `choices.index(gold)`"
+            )
+        index = choices.index(text) if choices.count(text) == 1 else next(iter(meant), None)
     if index is None:
         raise ValueError(f"`gold` is {value!r}, which is no index, letter or choice")
     if not 0 <= index < len(choices):

@@ -32,7 +32,7 @@ class Source(Settings):
     with Chatwright), `hf:owner/name[@revision]`, `https://…`, or a path relative to the task's
     file. `files` picks files of a folder, archive or hub data set by glob. `reader` says what the
     files hold: `rows` (JSON lines, JSON, CSV, Parquet; by their ending), `lines` of text,
-    Wikipedia-like `articles`, `exams` (C-Eval, CMMLU and MMLU: a CSV file per subject), or
+    Wikipedia-like `articles`, `exams` (C-Eval and CMMLU: a file per subject), or
     `winobias` (its pro and anti files). `fields` maps each field of the task to an expression
     over the row's columns (Jinja2); a field that is not named is the column of the same name.
     `where` keeps only rows for which it is true.
@@ -52,7 +52,8 @@ class TaskSpec(Settings):
     `sources` are tried in order; the first that can be had is used. `prompt` and `answer` are
     Jinja2 templates over the fields, and `shot` (default: prompt and right answer) is how a worked
     example is written; `shots` of them, chosen by the seed, from `shot_sources` or else from the
-    task's own items (which then are not scored), stand before the prompt, joined by `separator`.
+    task's own items (which then are not scored), stand before the prompt, joined by `separator`;
+    with `shots_by`, a field's name, each item is shown those of its own group (its subject, say).
     `metrics` name what is computed, the first being the one to look at; `chance` is what a guesser
     gets. `members`, of an average, are its tasks; `centred` takes chance away first.
     """
@@ -71,6 +72,7 @@ class TaskSpec(Settings):
     answer: str | None = None
     shot: str | None = None
     shots: int = Field(0, ge=0, le=64)
+    shots_by: str | None = None
     separator: str = "\n\n"
     instruction: str = ""
     chat: bool = False
@@ -90,6 +92,13 @@ class TaskSpec(Settings):
 
     members: list[str] = Field(default_factory=list)
     centred: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_the_prompt(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("kind") == "text":
+            return {"prompt": "{{ text }}", **raw}
+        return raw
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -125,6 +134,7 @@ class Item:
 
     `prompt` is the prompt without worked examples. `options` are (context, continuation) pairs,
     one per choice (one alone for what has no choices); worked examples go before the context.
+    `bare` is question and right answer without what the templates say in every item.
     `gold` is the index of the right choice, or None where the item has none. `references` are the
     right answers as texts. `where` names file and row, for errors.
     """
@@ -135,9 +145,11 @@ class Item:
     prompt: str = ""
     choices: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
+    bare: tuple[str, str] = ("", "")
     gold: int | None = None
     references: tuple[str, ...] = ()
     language: str | None = None
+    group: str = ""
 
     def digest(self) -> str:
         """What is asked and what is right, wherever the item stands."""
@@ -148,20 +160,25 @@ class Item:
 class Task:
     """A task with its items, ready to be run.
 
-    `skipped` are (where, reason) of rows that cannot be asked. `examples` is the text of the shots,
-    which stands before each prompt. `origin` says where the items came from.
+    `skipped` are (where, reason) of rows that cannot be asked. `examples` are the texts that stand
+    before the prompts (instruction and worked examples), by group of items. `origin` says where
+    the items came from.
     """
 
     spec: TaskSpec
     items: list[Item] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    examples: str = ""
+    examples: dict[str, str] = field(default_factory=dict)
     origin: str = ""
     file: Path | None = None
 
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def before(self, item: Item) -> str:
+        """What stands before the item's prompt."""
+        return self.examples.get(item.group, "")
 
     def digest(self) -> str:
         """How the items are asked, worked examples included; not which items they are."""

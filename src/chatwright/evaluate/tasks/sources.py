@@ -8,15 +8,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from chatwright.collect.entries import Entry, Selection, open_source
+from chatwright.collect.entries import Entry, Selection, local_path, open_source, walk
 from chatwright.collect.found import Limits, Lost, Page, Values
 from chatwright.collect.reading import read_entry
 from chatwright.errors import DataError, SourceError
 from chatwright.evaluate.tasks.schema import Source
 from chatwright.progress import Progress
+from chatwright.records import file_digest, fingerprint
 
 DATA_VARIABLE = "CHATWRIGHT_DATA"
 _ARTICLE = re.compile(r"^ ?= [^=].*[^=] = ?$", re.M)  # WikiText's `= Title =`, not `= = Section`
@@ -42,18 +43,35 @@ class Bad:
 def locate(source: Source, base: Path | None) -> str | None:
     """The reference to open, or None where this machine does not have the source."""
     scheme, _, rest = source.source.partition(":")
-    if scheme == "data":
-        folder = os.environ.get(DATA_VARIABLE)
-        path = Path(folder, rest) if folder else None
-        return str(path) if path is not None and path.exists() else None
-    if scheme == "package":
-        return str(files("chatwright.evaluate.tasks") / "data" / rest)
+    if scheme in ("data", "package"):
+        told = os.environ.get(DATA_VARIABLE)
+        ours = str(files("chatwright.evaluate.tasks") / "data")
+        folder = (Path(told) if told else None) if scheme == "data" else Path(ours)
+        if folder is None:
+            return None
+        path = (folder / rest).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise DataError("this leads out of its folder", where=source.source)
+        return str(folder / rest) if path.exists() else None
     if scheme in ("hf", "https", "http", "pypi", "file"):
         return source.source
     path = Path(source.source).expanduser()
     if not path.is_absolute() and base is not None:
         path = base / path
     return str(path)
+
+
+def source_digest(source: Source, base: Path | None) -> str | None:
+    """A digest of the source's files where they lie on this machine; None where they do not."""
+    reference = locate(source, base)
+    path = local_path(reference) if reference is not None else None
+    if path is None or not path.exists():
+        return None
+    if path.is_file():
+        return file_digest(path)
+    selected = Selection(source.files, [])
+    names = {p.relative_to(path).as_posix(): p for p in walk(path)}
+    return fingerprint("files", [[n, file_digest(p)] for n, p in names.items() if selected(n)])
 
 
 def read_rows(source: Source, reference: str, progress: Progress) -> Iterator[Row | Bad]:
@@ -130,12 +148,13 @@ def _articles(entry: Entry, where: str) -> Iterator[Row | Bad]:
 
 
 def _exams(entry: Entry, where: str) -> Iterator[Row | Bad]:
-    """C-Eval, CMMLU, MMLU: `question, A, B, C, D, answer`, the file's name being the subject.
+    """C-Eval and CMMLU: `question, A, B, C, D, answer`; CMMLU writes columns with capitals.
 
-    CMMLU's columns are written with capitals and MMLU's files have no header; both are read.
+    The subject is the file's name (`law_val.csv`) or, on the hub, its folder's.
     """
-    name = _EXAM_FILE.fullmatch(entry.path.rpartition("/")[2])
-    subject = name["subject"] if name else entry.path
+    path = PurePosixPath(entry.path)
+    name = _EXAM_FILE.fullmatch(path.name)
+    subject = name["subject"] if name else path.parent.name or path.name.partition(".")[0]
     for row in _rows(entry, where):
         if isinstance(row, Bad):
             yield row
