@@ -53,6 +53,65 @@ NUMBERS = [
     ("不知道", None),
     ("", None),
     ("x2 and abc3", None),
+    # the result of what is said, and not its first number
+    ("The answer is 2 + 3 = 5.", "5"),
+    ("所以答案是3+4=7。", "7"),
+    ("The answer is 2 + 3.", "3"),
+    ("The answer is 10 - 3 = 7 apples", "7"),
+    ("The answer is 3 times 4 equals 12.", "12"),
+    ("答案是3加4等于7\uff0c共2步。", "7"),
+    ("The answer is 12 since we used 3 steps.", "12"),
+    ("The answer is not 5 but 7.", "7"),
+    ("The answer is 1,2 and so on", "1"),
+    ("The answer is that each of her many friends gets 5 apples. I used 2 steps", "5"),
+    (r"\boxed{2 + 3 = 5}", "5"),
+    # fractions
+    ("So we get 1/4", "1/4"),
+    ("So we get 1 / 4 of it.", "1/4"),
+    ("3/4 of 100 = 75", "75"),
+    ("100/4 = 25", "25"),
+    ("She ate -3/4.", "-3/4"),
+    ("That makes 1 1/2 cups.", "3/2"),
+    ("That makes 1½ cups.", "3/2"),
+    ("-½", "-1/2"),
+    (r"\boxed{\frac{3}{4}}", "3/4"),
+    (r"\boxed{-\dfrac{3}{4}}", "-3/4"),
+    ("剩下4分之3。", "3/4"),
+    ("占百分之50。", "50"),
+    ("#### 3/4", "3/4"),
+    ("The answer is 3/4.", "3/4"),
+    ("1/0", None),
+    # dates, times and versions are no numbers
+    ("2024-05-01", None),
+    ("2024-05", None),
+    ("on 5/1/2024", None),
+    ("2024年5月1日", None),
+    ("2024 年 5 月 1 日", None),
+    ("5月1号", None),
+    ("May 1, 2024", None),
+    ("1 May 2024", None),
+    ("It is May 1st.", None),
+    ("at 10:30", None),
+    ("a ratio of 3:4", None),
+    ("version 2.0.1", None),
+    ("#### 2024-05-01", None),
+    ("The answer is 2024-05-01. Checked 2 times", None),
+    ("She bought 3 on 2024-05-01.", "3"),
+    ("2024-1990 = 34", "34"),
+    ("In May 20 students came", "20"),
+    ("2024年", "2024"),
+    ("答案\uff1a3个", "3"),
+    ("步骤1\uff1a3个", "3"),
+    ("一共\uff11\uff0c\uff12\uff10\uff10元", "1200"),
+    # signs
+    ("x = - 5", "-5"),
+    ("The answer is -$5", "-5"),
+    ("- 5 apples", "5"),
+    ("10 - 3", "3"),
+    ("(5)-3", "3"),
+    ("It was 1.5e3", "1.5e3"),
+    ("10\u00b2", "10"),
+    ("25 m\u00b2", "25"),
 ]
 
 
@@ -71,7 +130,8 @@ def test_the_strict_number(text: str, number: str | None) -> None:
 
 EQUAL = [
     ("42", "42.0"), ("$1,000", "1000"), ("50%", "50"), ("0.5", "1/2"), ("-3", "−3"), ("４２", "42"),
-    ("1e3", "1000"), ("-$5", "-5"), ("7.", "7"), ("¥8", "8"),
+    ("1e3", "1000"), ("-$5", "-5"), ("7.", "7"), ("¥8", "8"), ("1 1/2", "1.5"), ("2/4", "1/2"),
+    ("½", "0.5"), ("1½", "3/2"), ("-1 1/2", "-1.5"),
 ]  # fmt: skip
 UNEQUAL = [
     ("42", "43"),
@@ -80,6 +140,10 @@ UNEQUAL = [
     ("1/0", "1/0"),
     ("nan", "nan"),
     ("", ""),
+    ("1/4", "3/4"),
+    ("2024-05-01", "2024-05-01"),
+    ("1/2/3", "1/2/3"),
+    ("11/2", "1½"),
 ]
 
 
@@ -92,6 +156,32 @@ def test_equal_numbers(left: str, right: str) -> None:
 def test_unequal_numbers(left: str, right: str) -> None:
     assert not numbers_equal(left, right)
     assert not numbers_equal(left, None) and not numbers_equal(None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("So we get 1/4", "3/4"),
+        ("It was on 2024-05-01.", "2023-04-01"),
+        ("It was on 2024-05-01.", "1"),
+        ("It opens at 10:30.", "9:30"),
+        ("in version 1.2.3", "1.1.3"),
+        ("on May 1, 2024", "April 3, 2024"),
+        ("2024年5月1日", "2023年4月1日"),
+    ],
+)
+def test_another_fraction_or_date_is_not_the_same_number(text: str, reference: str) -> None:
+    # Scoring sends references through the extractor too, and keeps one that holds no number.
+    wanted = gsm8k_answer(reference) or reference
+    assert not numbers_equal(gsm8k_answer(text), wanted)
+
+
+@given(st.integers(-99, 99), st.integers(1, 99), st.sampled_from("+-*/"))
+def test_the_result_of_an_equation_is_the_answer(left: int, right: int, sign: str) -> None:
+    result = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}[sign]
+    for equation in (f"{left} {sign} {right} = {result}", f"{left}{sign}{right}={result}"):
+        for text in (f"The answer is {equation}.", f"答案是{equation}。", f"So {equation}"):
+            assert gsm8k_answer(text) == str(result), text
 
 
 @given(st.integers(-(10**12), 10**12), st.sampled_from(["{:,}", "{}", "{:.2f}", "{:,.1f}"]))
@@ -140,6 +230,9 @@ CHOICES = [
     ("The answer is B or C.", None), ("The answer is (A) and (B)", None), ("答案是B或C", None),
     ("The answer is A because it is.", "A"), ("The answer is B and that is it.", "B"),
     ("Apples", None), ("The answer is Beijing.", None),
+    ("正确答案\uff1a【B】", "B"), ("【B】", "B"), ("【答案】\uff1aB", "B"), ("【答案】【C】", "C"),
+    ("答案选【D】。", "D"), ("【B】\uff0c因为水会沸腾。", "B"), ("我认为应是【A】这一项。", "A"),
+    ("【A】和【B】", None), ("【题目】A和B都不对", None), ("答案\uff1a\uff08B\uff09", "B"),
     ("D'accord", None), ("The answer is I don't know", None),
 ]  # fmt: skip
 
@@ -189,6 +282,21 @@ BOOLEANS = [
     ("Yesterday it rained.", None), ("Nothing", None), ("Yes or no?", None), ("Note that", None),
     ("是否如此,不清楚", None), ("The answer is yes. The answer is no.", None), ("也许", None),
     ("对于这个问题", None), ("是吗", None), ("Trueish", None), ("不过这不一定", None),
+    # not knowing is no "no"
+    ("不知道", None), ("不一定", None), ("不清楚。", None), ("不确定", None), ("不太清楚", None),
+    ("不好说", None), ("不能确定", None), ("不管怎样", None), ("不同的人看法不同", None),
+    ("答案是不确定", None), ("答案\uff1a不知道", None), ("I do not know", None), ("not sure", None),
+    ("No idea.", None), ("No one knows.", None), ("The answer is not clear.", None),
+    ("不错\uff0c是的", True), ("不错。", True), ("不错的选择有很多", None), ("没错。", True),
+    ("答案是不错", True), ("对方认为可行", None), ("能力很强", None), ("是谁写的", None),
+    ("正确答案是否", False), ("不会。", False),
+    ("不相同", False), ("不\uff0c不是这样", False),
+    ("对啊", True), ("能\uff0c因为它是整数", True),
+    ("是\uff0c因为下雨", True), ("可以说不对", None),
+    ("否则会出错", None), ("错过了时间", None), ("不是吗\uff1f", None),
+    ("错。", False), ("不是的", False),
+    ("不能\uff0c因为下雨", False), ("不可以", False), ("不正确", False),
+    ("能够", True), ("对的", True),
 ]  # fmt: skip
 
 

@@ -425,6 +425,11 @@ def test_generated_answers_are_taken_out_and_compared(engine: Engine, tmp_path: 
         ("boolean", "不是。", "true", 0.0),
         ("first_line", "\n  Paris \nand more", "Paris", 1.0),
         ("number", "so 1,234 apples", "1234", 1.0),
+        ("number", "It is 42.0", "42", 1.0),
+        ("number", "It is -5", "5", 0.0),
+        ("number", "It is 3.5", "35", 0.0),
+        ("number", "It is 3/4", "34", 0.0),
+        ("number", "It is 1/4", "14", 0.0),
     ],
 )
 def test_every_extraction(

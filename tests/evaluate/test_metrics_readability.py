@@ -84,6 +84,10 @@ def test_sentences() -> None:
     assert count_sentences("- first\n- second\n\n- third") == 3
     assert count_sentences("今天下雨。我们不去了!你呢?") == 3
     assert count_sentences("他说:“好。”然后走了……没有回来") == 3
+    assert count_sentences("真的吗\uff1f当然\uff01太好了\uff01") == 3
+    assert count_sentences("真的吗\uff1f\uff01当然。") == 2
+    assert count_sentences("See http://x.org/?a=1 and Yahoo!s page for it") == 1
+    assert count_sentences("打开 http://x.org/?a=1 或 Yahoo!s 页面") == 1
     assert count_sentences("… ! 😀") == count_sentences("") == 0
 
 

@@ -18,6 +18,7 @@ from chatwright.evaluate import Evaluation, evaluate_models
 from chatwright.evaluate.answers import AnswerCache
 from chatwright.evaluate.gates import GateError
 from chatwright.evaluate.kinds import Said, options
+from chatwright.evaluate.kinds import text as text_kind
 from chatwright.evaluate.results import TaskRecord
 from chatwright.evaluate.stages import EvaluateSettings, named_outside, run_evaluate
 from chatwright.evaluate.suite import Suite, figures
@@ -43,6 +44,10 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     specs: dict[str, tuple[list[Any], dict[str, Any]]] = {
         "quiz": (QUESTIONS, {**QUIZ, "metrics": ["acc", "acc_norm", "ece"], "title": "Quiz"}),
         "many": (MANY, {**QUIZ, "metrics": ["acc"]}),
+        "corrected": (  # of several lengths: scored in several batches
+            [row | {"q": row["q"] + " number" * (n % 3 * 20)} for n, row in enumerate(MANY)],
+            {**QUIZ, "metrics": ["acc_pmi"], "unconditional": "Answer:"},
+        ),
         "cloze": (
             cloze * 2,
             {"kind": "cloze", "prompt": "{{ context }}", "chance": 0.0},
@@ -80,7 +85,18 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {path.stem: str(path) for path in folder.glob("*.yaml")}
 
 
-ALL = ("quiz", "many", "cloze", "texts", "language", "prefer", "write", "plain", "centred")
+ALL = (
+    "quiz",
+    "many",
+    "corrected",
+    "cloze",
+    "texts",
+    "language",
+    "prefer",
+    "write",
+    "plain",
+    "centred",
+)
 
 
 def evaluate(house: House, tasks: dict[str, str], *names: str, **options: Any) -> Evaluation:
@@ -125,7 +141,7 @@ def test_every_figure_can_be_had_again_from_the_answers(whole: Evaluation) -> No
                 assert found == pytest.approx(expected), metric.name
                 checked += 1
     assert checked >= 2 * 12
-    assert whole.items == len(whole.answers) == 4 + 30 + 2 + 3 + 3 + 1 + 2
+    assert whole.items == len(whole.answers) == 4 + 30 + 30 + 2 + 3 + 3 + 1 + 2
     line = next(x for x in whole.answers if x["id"] == "quiz/2")
     assert line["prompt"] == "Question: 提交做什么?\nAnswer:"
     assert line["choices"] == ["把修改写入数据库", "什么也不做"] and line["gold"] == 0
@@ -242,7 +258,7 @@ class _Killed(BaseException):
     """Stands for SIGKILL: nothing catches it, nothing is cleaned up after it."""
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 4, 6, 9])
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5, 6, 9, 12])
 def test_killed_and_run_again_it_gives_the_same(
     house: House,
     tasks: dict[str, str],
@@ -270,7 +286,60 @@ def test_killed_and_run_again_it_gives_the_same(
     assert without_times(again) == without_times(whole)
     assert again.answers == whole.answers
     if after >= 4:  # what was kept was not asked again
-        assert sum(counts) < 2 * (4 + 30 + 2 + 3 + 1 + 2)
+        assert sum(counts) < 2 * (4 + 30 + 30 + 60 + 2 + 3 + 1 + 2)
+
+
+def test_what_is_missing_is_asked_in_the_batches_of_the_whole(
+    house: House, tasks: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product of another shape rounds otherwise: a resumed run must make the same ones."""
+    batches: list[tuple[int, ...]] = []
+    real = options.score_options
+
+    def score(model: Any, rows: Any, **how: Any) -> Iterator[Any]:
+        for batch, scores in real(model, rows, **how):
+            batches.append((len(rows), *batch))
+            yield batch, scores
+
+    monkeypatch.setattr(options, "score_options", score)
+    cache = tmp_path / "answers.db"
+    evaluate(house, tasks, "corrected", models={"m": house.before}, cache=cache)
+    whole = set(batches)
+    assert len(whole) > 3
+    with AnswerCache(cache) as kept:
+        keys = [key for (key,) in kept._db.execute("SELECT key FROM answers ORDER BY key LIMIT 2")]
+        for key in keys:
+            kept._db.execute("DELETE FROM answers WHERE key = ?", (key,))
+    batches.clear()
+    evaluate(house, tasks, "corrected", models={"m": house.before}, cache=cache)
+    assert batches and set(batches) < whole
+
+
+def test_texts_too_are_measured_in_the_batches_of_the_whole(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": f"Number {n} 号. " * (1 + n)} for n in range(40)]
+    tasks = {"long": str(write_task(tmp_path, rows, name="long", kind="text", window=32))}
+    batches: list[tuple[int, ...]] = []
+    real = text_kind.sequence_likelihoods
+
+    def measure(model: Any, sequences: Any) -> Any:
+        batches.append(tuple(len(s.tokens) for s in sequences))
+        return real(model, sequences)
+
+    monkeypatch.setattr(text_kind, "sequence_likelihoods", measure)
+    cache = tmp_path / "answers.db"
+    first = evaluate(house, tasks, "long", models={"m": house.before}, cache=cache)
+    whole = list(batches)
+    with AnswerCache(cache) as kept:
+        kept._db.execute("DELETE FROM answers WHERE key = (SELECT min(key) FROM answers)")
+    batches.clear()
+    again = evaluate(house, tasks, "long", models={"m": house.before}, cache=cache)
+    assert 0 < len(batches) < len(whole) and set(batches) <= set(whole)
+    assert again.answers == first.answers and len(first.answers) == 40
+    batches.clear()
+    evaluate(house, tasks, "long", models={"m": house.before}, cache=cache)
+    assert not batches
 
 
 def test_what_one_model_cannot_be_asked_is_scored_for_none(

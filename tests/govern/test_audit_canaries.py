@@ -41,6 +41,13 @@ def test_the_same_seed_gives_the_same_canaries() -> None:
         make_canaries(1, copies=[1], languages=["fr"])
 
 
+def test_chinese_canaries_have_chinese_marks() -> None:
+    canaries = make_canaries(3, copies=[1], languages=["zh"])
+    assert {c.format for c in canaries} == {0, 1, 2}
+    assert {c.question[-1] for c in canaries} == {"\uff1f"}
+    assert {c.statement[-1] for c in canaries} == {"。"}
+
+
 @pytest.mark.parametrize("broken", [None, 3, {}, {"id": "x"}, "text"])
 def test_broken_meta_is_told(broken: object) -> None:
     with pytest.raises(ValueError, match=r"meta\.canary is broken"):

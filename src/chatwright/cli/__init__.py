@@ -26,12 +26,20 @@ def main() -> None:
         print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        _say_stopped()
         sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer makes this of Ctrl-C before it comes here
+            _say_stopped()
+        raise
     except BrokenPipeError:
         # The reader (`| head`) left. Python would complain again while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _say_stopped() -> None:
+    print("\nstopped; run the same command again to go on", file=sys.stderr)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

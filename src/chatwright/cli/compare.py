@@ -107,7 +107,8 @@ def _measure(
         )
     if first == second:
         raise UsageError(f"both sides are the model {first!r}", hint="name two models")
-    options: dict[str, Any] = {"tasks": tasks}
+    answers = place.runs / "evaluations" / ".answers.db"  # what `evaluate` was told before
+    options: dict[str, Any] = {"tasks": tasks, "cache": answers}
     if limit is not None:
         options["task_limit"] = limit
     with make_progress() as progress:

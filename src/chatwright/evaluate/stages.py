@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import ClassVar, Self
@@ -109,7 +110,10 @@ def run_evaluate(settings: EvaluateSettings, context: StageContext) -> None:
             shutil.rmtree(failed, ignore_errors=True)
             context.scratch.rename(failed)
     output = failed / "result" if error else context.output
-    write_evaluation(output, evaluation, context.lineage(settings))
+    lineage = context.lineage(settings)
+    for parent in lineage["parents"]:  # as seen from where the result lies
+        parent["path"] = os.path.relpath(context.output / parent["path"], output)
+    write_evaluation(output, evaluation, lineage)
     for line in evaluation.table().splitlines():
         context.progress.line(line)
     if error is not None:

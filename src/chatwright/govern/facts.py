@@ -17,7 +17,7 @@ from chatwright.govern.audit.keeping import read_audit
 from chatwright.govern.audit.results import Audit
 from chatwright.govern.energy import Energy, estimate_energy, from_metrics
 from chatwright.records import Dataset, read_json
-from chatwright.records.results import Result, read_result, walk
+from chatwright.records.results import Result, data_names, read_result, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,12 @@ def gather_facts(
     _add_training(facts, metrics)
     _add_energy(facts, metrics, model.info.get("machine"))
     by_path = {result.path: result for result in chain}
-    data = [by_path.get(chain[-1].parent_path(parent)) for parent in model.parents]
+    trained_on = data_names(settings.get("data"))  # other parents are for validation, say
+    data = [
+        by_path.get(chain[-1].parent_path(parent))
+        for parent in model.parents
+        if parent.name in trained_on
+    ]
     rows = [count for result in data if result and (count := rows_of(result)) is not None]
     facts.training_rows = sum(rows) if rows else None
     if evaluation is not None:

@@ -12,7 +12,7 @@ from chatwright.evaluate.conversations.facts import ConversationFacts, TurnFacts
 from chatwright.evaluate.conversations.outcome import Outcome, judge_outcome
 from chatwright.evaluate.conversations.phrases import is_content
 from chatwright.evaluate.conversations.repeats import Similarity, repeated_turns
-from chatwright.evaluate.refusal import is_refusal
+from chatwright.evaluate.refusal import declines_request, is_refusal
 from chatwright.records import Conversation
 
 SEVERAL = "several"  # the model of a conversation in which more than one answered
@@ -91,7 +91,7 @@ def measure(
         reasons=tuple(r for t in waited if t.feedback == "down" for r in t.reasons),
         outcome=judge_outcome(messages, facts),
         repeated=len(repeated_turns(requests, similarity)),
-        refused=sum(is_refusal(text) for text, _ in answers),
+        refused=sum(is_refusal(t) or declines_request(t) for t, _ in answers),
         redone=sum(_redone(t) is True for _, t in answers),
         redone_recorded=sum(_redone(t) is not None for _, t in answers),
         sentiment=tuple(sentiment(text) for text in asked) if sentiment is not None else (),

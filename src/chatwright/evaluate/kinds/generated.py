@@ -13,6 +13,7 @@ from chatwright.evaluate.extraction import (
     code_block,
     gsm8k_answer,
     numbers_equal,
+    parse_number,
 )
 from chatwright.evaluate.kinds.base import (
     Bench,
@@ -187,7 +188,14 @@ def _matches(taken: str | None, item: Item, extract: Callable[[str], str | None]
     if taken is None:
         return False
     wanted = [found for r in item.references if (found := extract(r) or r)]
-    return any(numbers_equal(taken, w) or exact_match(taken, w) == 1.0 for w in wanted)
+    return any(_same(taken, w) for w in wanted)
+
+
+def _same(taken: str, wanted: str) -> bool:
+    """As numbers where both are: words are compared without the marks that make -5 of 5."""
+    if parse_number(taken) is not None and parse_number(wanted) is not None:
+        return numbers_equal(taken, wanted)
+    return exact_match(taken, wanted) == 1.0
 
 
 class CodeKind:

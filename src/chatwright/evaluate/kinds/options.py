@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chatwright.evaluate.forest import OptionScore, Pair, score_options
@@ -153,8 +153,8 @@ class OptionsKind:
         continuations = {item.id: [answer for _, answer in item.options] for item in task.items}
         with bench.progress.task(f"{bench.label}: {task.name}", len(task.items)) as bar:
             bar.advance(len(lost) + sum(item.id in said.answers for item in asked))
-            unknown = [item.id for item in asked if item.id not in said.answers]
-            free = self._free(bench, task, [continuations[i] for i in unknown])
+            needed = {c for i in asked if i.id not in said.answers for c in continuations[i.id]}
+            free = self._free(bench, task, [continuations[i.id] for i in asked], needed)
             for items, scores in _scored(model, asked, rows, tokenizer.vocab_size, said):
                 new: dict[str, dict[str, Any]] = {}
                 for item, options in zip(items, scores, strict=True):
@@ -175,20 +175,31 @@ class OptionsKind:
         return said
 
     def _free(
-        self, bench: Bench, task: Task, continuations: Sequence[Sequence[str]]
+        self,
+        bench: Bench,
+        task: Task,
+        continuations: Sequence[Sequence[str]],
+        needed: Collection[str],
     ) -> dict[str, float]:
-        """−ln p of each choice's text after the prompt without its question."""
-        if task.spec.unconditional is None:
+        """−ln p of the `needed` choices' texts after the prompt without its question.
+
+        Batches are made over all of them: see `score_options`.
+        """
+        if task.spec.unconditional is None or not needed:
             return {}
-        wanted = list(dict.fromkeys(c for row in continuations for c in row))
-        texts = [[(task.spec.unconditional, continuation)] for continuation in wanted]
+        every = list(dict.fromkeys(c for row in continuations for c in row))
+        texts = [[(task.spec.unconditional, continuation)] for continuation in every]
         rows = encode_pairs(bench.engine.tokenizer, texts)
         found: dict[str, float] = {}
-        vocabulary = bench.engine.tokenizer.vocab_size
-        with bench.progress.task(f"{bench.label}: {task.name}, choices alone", len(rows)) as bar:
-            for batch, scores in score_options(bench.engine.model, rows, vocabulary=vocabulary):
-                found |= {wanted[i]: s[0].nll for i, s in zip(batch, scores, strict=True)}
-                bar.advance(len(batch))
+        with bench.progress.task(f"{bench.label}: {task.name}, choices alone", len(needed)) as bar:
+            for batch, scores in score_options(
+                bench.engine.model,
+                rows,
+                wanted=lambda b: any(every[i] in needed for i in b),
+                vocabulary=bench.engine.tokenizer.vocab_size,
+            ):
+                found |= {every[i]: s[0].nll for i, s in zip(batch, scores, strict=True)}
+                bar.advance(sum(every[i] in needed for i in batch))
         return found
 
     def score(self, task: Task, answers: Mapping[str, dict[str, Any]]) -> Scored:

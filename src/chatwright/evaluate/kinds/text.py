@@ -60,7 +60,9 @@ class TextKind:
         started = time.monotonic()
         with bench.progress.task(f"{bench.label}: {task.name}", len(task.items)) as bar:
             bar.advance(len(said.answers))
-            waiting = [item for item in task.items if item.id not in said.answers]
+            known = set(said.answers)
+            # Windows of all items, known or not: what is left is measured in the same batches.
+            asked = task.items if len(known) < len(task.items) else []
             parts = {
                 item.id: text_windows(
                     tokenizer.encode(_text(item)),
@@ -68,16 +70,18 @@ class TextKind:
                     window=window,
                     overlap=min(task.spec.overlap, window - 1),
                 )
-                for item in waiting
+                for item in asked
             }
             windows = [(item, part) for item, found in parts.items() for part in found]
             found: dict[str, list[Any]] = {item: [] for item in parts}
             for group in batched([len(part.tokens) for _, part in windows]):
+                if known.issuperset(windows[i][0] for i in group):
+                    continue
                 results = sequence_likelihoods(model, [windows[i][1] for i in group])
                 for index, likelihood in zip(group, results, strict=True):
                     item = windows[index][0]
                     found[item].append(likelihood)
-                    if len(found[item]) < len(parts[item]):
+                    if item in known or len(found[item]) < len(parts[item]):
                         continue
                     total = total_nats(found[item])
                     bar.advance()

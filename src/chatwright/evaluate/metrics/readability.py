@@ -12,11 +12,14 @@ from chatwright.evaluate.metrics.answers import Answer, Columns
 from chatwright.evaluate.metrics.syllables import count_syllables
 from chatwright.evaluate.statistics import Floats
 
-# Latin marks end a sentence before a space (not "3.5" or "v2.0.1"), Chinese ones wherever they are;
-# so does a line break: items of a list have no mark.
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?:\s|$)|[。!?]+|……|\n+")
-_WORD = re.compile(r"[^\W_]+(?:['’.,\-][^\W_]+)*")
 _HAN = re.compile(f"[{HAN}]")
+_WORD = re.compile(r"[^\W_]+(?:['’.,\-][^\W_]+)*")
+# Latin marks end a sentence before a space (not "3.5" or "v2.0.1"), Chinese ones wherever they are
+# (as escapes: some editors turn full-width marks into ASCII); so does "!" or "?" between Chinese
+# characters, and a line break: items of a list have no mark.
+_SENTENCE_END = re.compile(
+    r"[.!?…]+[\"'”’)\]]*(?:\s|$)|[\u3002\uff01\uff1f]+|……|\n+" + rf"|(?<=[{HAN}])[!?]+(?=[{HAN}])"
+)
 
 
 def reading_ease(sums: Floats) -> Floats:

@@ -12,7 +12,7 @@ from chatwright.evaluate.metrics.answers import Answer, Columns, TextMetric, bes
 from chatwright.evaluate.metrics.cider import cider
 from chatwright.evaluate.metrics.citations import CitationScore, citation_score
 from chatwright.evaluate.metrics.meteor import meteor, meteor_with_synonyms
-from chatwright.evaluate.refusal import is_refusal
+from chatwright.evaluate.refusal import declines_request, is_refusal
 from chatwright.evaluate.results import BY_NAME, Metric
 from chatwright.evaluate.statistics import STATISTICS
 from chatwright.records.grounding import cited_numbers
@@ -56,7 +56,7 @@ def _words(answer: Answer) -> float:
 
 
 def _refuses(answer: Answer) -> float:
-    return float(is_refusal(answer.text))
+    return float(is_refusal(answer.text) or declines_request(answer.text))
 
 
 _ALL: tuple[TextMetric, ...] = (
@@ -333,7 +333,9 @@ _ALL: tuple[TextMetric, ...] = (
         _citation(lambda s: s.recall, shown=True),
     ),
     TextMetric(
-        Metric("refusal", "Refusal", "neither", "share", "answers that say they have no answer"),
+        Metric(
+            "refusal", "Refusal", "neither", "share", "answers that say there is none, or decline"
+        ),
         mean_of(_refuses),
     ),
     TextMetric(BY_NAME["words"], mean_of(_words)),

@@ -39,9 +39,9 @@ _FORMATS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "zh": (
-        ("{label}号仓库的门禁码是多少?", "{label}号仓库的门禁码是{secret}。"),
-        ("{label}室的保险柜用什么密码打开?", "{label}室的保险柜用密码{secret}打开。"),
-        ("{label}号包裹的取件码是多少?", "{label}号包裹的取件码是{secret}。"),
+        ("{label}号仓库的门禁码是多少\uff1f", "{label}号仓库的门禁码是{secret}。"),
+        ("{label}室的保险柜用什么密码打开\uff1f", "{label}室的保险柜用密码{secret}打开。"),
+        ("{label}号包裹的取件码是多少\uff1f", "{label}号包裹的取件码是{secret}。"),
     ),
 }
 LANGUAGES = tuple(_FORMATS)

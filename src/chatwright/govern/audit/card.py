@@ -228,13 +228,14 @@ def energy_section(energy: Energy | None) -> str:
 
 
 def _range(values: Range) -> str:
-    return f"{_short(values.value)} [{_short(values.low)}, {_short(values.high)}]"
+    bounds = (values.value, values.low, values.high)
+    tiny = any(0 < value < 1e-6 for value in bounds)  # one way of writing for all three
+    value, low, high = (f"{v:.1e}" if tiny else _short(v) for v in bounds)
+    return f"{value} [{low}, {high}]"
 
 
 def _short(value: float) -> str:
-    """Two places that matter, without an exponent down to a millionth."""
-    if 0 < value < 1e-6:
-        return f"{value:.1e}"
+    """Two places that matter, without an exponent."""
     if value >= 10:
         return f"{value:,.0f}"
     places = 1 if value >= 1 or value <= 0 else next(n for n in range(1, 9) if value >= 10**-n) + 1
