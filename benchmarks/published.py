@@ -18,9 +18,9 @@ from pathlib import Path
 from _machine import machine, must, report
 
 PUBLISHED = {
-    "hellaswag": ("hellaswag/acc_norm", 40.9),
     "arc": ("arc/average", 37.3),
     "piqa": ("piqa/acc_norm", 66.3),
+    "hellaswag": ("hellaswag/acc_norm", 40.9),
 }
 POINTS = 2.0
 MODEL = "smollm2-135m-instruct"

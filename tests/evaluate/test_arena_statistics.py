@@ -15,7 +15,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from chatwright.evaluate.arena.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 from chatwright.evaluate.arena.bradley_terry import bootstrap_strengths, bradley_terry, elo
-from chatwright.evaluate.arena.proportions import even_chance_p_value, wilson
+from chatwright.evaluate.arena.proportions import even_chance_p_value
 
 
 def test_strengths_equal_choix() -> None:
@@ -191,17 +191,12 @@ def test_alpha_equals_krippendorff(judged: list[list[int | None]]) -> None:
 
 
 @pytest.mark.parametrize(("wins", "count"), [(0, 5), (5, 5), (3, 10), (81, 263), (1, 1)])
-def test_wilson_and_the_exact_test_equal_scipy(wins: int, count: int) -> None:
+def test_the_exact_test_equals_scipys(wins: int, count: int) -> None:
     theirs = binomtest(wins, count, 0.5)
-    interval = theirs.proportion_ci(method="wilson")
-    assert wilson(wins, count) == pytest.approx((interval.low, interval.high), abs=1e-12)
     assert even_chance_p_value(wins, count) == pytest.approx(theirs.pvalue, rel=1e-9)
 
 
 def test_shares_of_nothing() -> None:
-    assert wilson(0, 0) is None
     assert even_chance_p_value(0, 0) is None
-    with pytest.raises(ValueError, match="of 2"):
-        wilson(3, 2)
     with pytest.raises(ValueError, match="of 2"):
         even_chance_p_value(-1, 2)

@@ -20,7 +20,7 @@ from chatwright.evaluate.conversations.comparing import (
     compare_versions,
     version_order,
 )
-from chatwright.evaluate.conversations.figures import BY_NAME, MEASURES, Observations, show, wilson
+from chatwright.evaluate.conversations.figures import BY_NAME, MEASURES, Observations, show
 from chatwright.evaluate.conversations.measured import SEVERAL, Measured
 from chatwright.evaluate.conversations.outcome import Outcome
 
@@ -86,27 +86,6 @@ def pair(
 
 
 # Figures.
-
-
-def test_wilson_is_the_published_interval() -> None:
-    # Newcombe 1998, table I: 81/263 and 15/148.
-    assert wilson(81, 263).low == pytest.approx(0.2553, abs=5e-5)
-    assert wilson(81, 263).high == pytest.approx(0.3662, abs=5e-5)
-    assert wilson(15, 148).low == pytest.approx(0.0624, abs=5e-5)
-    assert wilson(15, 148).high == pytest.approx(0.1605, abs=5e-5)
-    assert (wilson(0, 20).low, wilson(20, 20).high) == (0, 1)
-    assert wilson(5, 5).low == pytest.approx(0.566, abs=5e-4)
-    with pytest.raises(ValueError, match="at least one"):
-        wilson(0, 0)
-
-
-@settings(deadline=None)  # scipy is imported in the first
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_agrees_with_scipy(counts: tuple[int, int]) -> None:
-    binomtest = pytest.importorskip("scipy.stats").binomtest
-    theirs = binomtest(*counts).proportion_ci(method="wilson")
-    ours = wilson(*counts)
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
 
 
 def test_a_ratio_weighs_answers_and_not_conversations() -> None:

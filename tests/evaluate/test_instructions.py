@@ -24,8 +24,6 @@ from chatwright.evaluate.instructions import (
     follow,
     instruction_ids,
     instruction_prompt,
-    read_instructions,
-    score,
 )
 from chatwright.evaluate.instructions.counting import (
     capital_words,
@@ -38,6 +36,13 @@ from chatwright.evaluate.instructions.counting import (
 
 DATA = Path(str(resources.files("chatwright.evaluate"))) / "tasks" / "data"
 LEAST, LESS = "at least", "less than"
+
+
+def own_prompts(language: str) -> list[InstructionPrompt]:
+    lines = (DATA / f"instructions_{language}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [instruction_prompt(json.loads(line), language) for line in lines]
+
+
 _PUBLISHED = """
 change_case:capital_word_frequency change_case:english_capital change_case:english_lowercase
 combination:repeat_prompt combination:two_responses detectable_content:number_placeholders
@@ -233,7 +238,7 @@ def test_words_and_characters() -> None:
 def test_the_two_scripts_are_told_apart() -> None:
     assert traditional_only("我們喜歡學習,我们喜欢学习") == list("們歡學習")
     assert simplified_only("我們喜歡學習,我们喜欢学习") == list("们欢学习")
-    for row in read_instructions(DATA / "instructions_zh.jsonl"):
+    for row in own_prompts("zh"):
         assert not traditional_only(row.prompt)  # written in simplified characters
 
 
@@ -267,24 +272,7 @@ def test_strict_and_loose() -> None:
     assert follow(quoted, '**"a"**').loose == (True,)  # without the asterisks
 
 
-def test_the_four_accuracies() -> None:
-    comma, title = "punctuation:no_comma", "detectable_format:title"
-    rows = [
-        InstructionPrompt("1", "", (comma, title), ({}, {})),
-        InstructionPrompt("2", "", (comma,), ({},)),
-    ]
-    answers = ["Sure, here:\n<<T>> text", "a b"]
-    scores = score(rows, [follow(r, a) for r, a in zip(rows, answers, strict=True)])
-    assert scores.prompt_strict == 0.5 and scores.prompt_loose == 1
-    assert scores.instruction_strict == pytest.approx(2 / 3) and scores.instruction_loose == 1
-    assert scores.by_instruction == {comma: 0.5, title: 1.0}
-    with pytest.raises(DataError):
-        score([], [])
-    with pytest.raises(DataError, match="1 answers to 2"):
-        score(rows, [follow(rows[1], "a")])
-
-
-def test_the_published_table_is_read_as_it_is(tmp_path: Path) -> None:
+def test_the_published_table_is_read_as_it_is() -> None:
     """The hub's version has a column for every argument, None where it does not apply."""
     every = dict.fromkeys(["num_words", "relation", "keywords", "end_phrase", "prompt_to_repeat"])
     rows = [
@@ -294,9 +282,7 @@ def test_the_published_table_is_read_as_it_is(tmp_path: Path) -> None:
         {"key": 1001, "prompt": "No comma.", "instruction_id_list": ["punctuation:no_comma"],
         "kwargs": [every]},
     ]  # fmt: skip
-    path = tmp_path / "input_data.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    read = read_instructions(path)
+    read = [instruction_prompt(row) for row in rows]
     assert [row.key for row in read] == ["1000", "1001"]
     assert follow(read[0], "one two three").strict == (True,)
     assert follow(read[1], "one, two").strict == (False,)
@@ -340,34 +326,21 @@ GOOD = {"key": 1, "prompt": "p", "instruction_id_list": ["punctuation:no_comma"]
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("changed", "told"),
     [
-        ("{", "line 2.*not JSON"),
-        ("[1]", "line 2.*not a JSON object"),
-        (json.dumps(GOOD | {"key": None}), "line 2.*a key"),
-        (json.dumps(GOOD | {"key": 7, "prompt": " "}), "line 2, key 7.*prompt"),
-        (json.dumps(GOOD | {"key": 7, "kwargs": None}), "line 2, key 7.*lists"),
-        (json.dumps(GOOD | {"key": 7, "instruction_id_list": []}), "line 2, key 7.*lists"),
-        (json.dumps(GOOD | {"key": 7, "kwargs": [{}, {}]}), "line 2, key 7.*1 instructions and 2"),
-        (
-            json.dumps(GOOD | {"key": 7, "instruction_id_list": ["x"]}),
-            "line 2, key 7.*unknown.*'x'",
-        ),
-        (json.dumps(GOOD | {"key": 7, "kwargs": [{"a": 1}]}), "line 2, key 7.*no argument 'a'"),
-        (json.dumps(GOOD), "line 2.*came before"),
+        ({"key": None}, "a key"),
+        ({"prompt": " "}, "prompt"),
+        ({"kwargs": None}, "lists"),
+        ({"instruction_id_list": []}, "lists"),
+        ({"kwargs": [{}, {}]}, "1 instructions and 2"),
+        ({"instruction_id_list": ["x"]}, "unknown.*'x'"),
+        ({"kwargs": [{"a": 1}]}, "no argument 'a'"),
     ],
 )
-def test_a_bad_row_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps(GOOD) + "\n" + line + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match=f"(?s)rows.jsonl, {told}"):
-        read_instructions(path)
-
-
-def test_an_empty_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("\n", encoding="utf-8")
-    with pytest.raises(DataError, match="no prompts"):
-        read_instructions(tmp_path / "rows.jsonl")
+def test_a_bad_row_is_told_with_its_place(changed: dict[str, Any], told: str) -> None:
+    row = GOOD | {"key": 7} | changed
+    with pytest.raises(DataError, match=f"(?s)rows.jsonl, line 2, key {row['key']}.*{told}"):
+        instruction_prompt(row, "rows.jsonl, line 2")
 
 
 # -- our own prompts ---------------------------------------------------------------------------
@@ -456,8 +429,9 @@ def built(name: str, a: Mapping[str, Any], chinese: bool) -> tuple[str, str]:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_our_prompts(language: str) -> None:
-    rows = read_instructions(DATA / f"instructions_{language}.jsonl")
-    assert len(rows) >= 60 and len({row.prompt for row in rows}) == len(rows)
+    rows = own_prompts(language)
+    assert len({row.key for row in rows}) == len(rows) >= 60
+    assert len({row.prompt for row in rows}) == len(rows)
     used = {name for row in rows for name in row.instruction_ids}
     assert len(used) >= 25
     if language == "zh":
@@ -519,7 +493,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_several_instructions_can_be_followed_at_once(language: str) -> None:
-    rows = read_instructions(DATA / f"instructions_{language}.jsonl")
+    rows = own_prompts(language)
     several = [row for row in rows if len(row.instruction_ids) > 1]
     assert len(several) == len(ANSWERS[language])
     for row in several:
@@ -527,9 +501,7 @@ def test_several_instructions_can_be_followed_at_once(language: str) -> None:
         assert all(follow(row, answer).strict), (row.key, follow(row, answer))
 
 
-EVERY_ROW = [
-    row for lang in ("en", "zh") for row in read_instructions(DATA / f"instructions_{lang}.jsonl")
-]
+EVERY_ROW = [row for language in ("en", "zh") for row in own_prompts(language)]
 
 
 @settings(max_examples=60, deadline=None)

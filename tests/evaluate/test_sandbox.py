@@ -144,7 +144,7 @@ def test_the_same_program_gives_the_same_output() -> None:
 
 
 def test_the_program_can_import_nothing_of_ours(tmp_path: Path) -> None:
-    for name in ("numpy", "chatwright", "jail", "filters", "sitecustomize"):
+    for name in ("numpy", "chatwright", "jail", "judge", "filters"):
         assert "ModuleNotFoundError" in (run(f"import {name}").error or ""), name
     assert run("import sys\nassert not any('site-packages' in p for p in sys.path)").passed
 
@@ -360,14 +360,42 @@ FAKED = {
         kinds = {k.__name__: k for k in object.__subclasses__()}
         kinds["CDLL"](None).syscall(1, 1021, b"P", 1)
     """,
-    "ctypes": "import ctypes; ctypes.CDLL(None)",
-    "ctypes from its file": """
-        import importlib.machinery, importlib.util, sys, glob, os
-        del sys.modules["_ctypes"]
-        path = glob.glob(os.path.dirname(os.__file__) + "/lib-dynload/_ctypes.*")[0]
-        loader = importlib.machinery.ExtensionFileLoader("_ctypes", path)
-        importlib.util.module_from_spec(importlib.util.spec_from_loader("_ctypes", loader))
+    "an interpreter of its own": """
+        import importlib
+        for name in ("_xxsubinterpreters", "_interpreters"):
+            __import__("sys").modules.pop(name, None)
+            try: importlib.import_module(name).create()
+            except (ImportError, AttributeError): pass
     """,
+    "the report": """
+        import os
+        for number in range(3000):
+            try: os.write(number, b'{"applied": []}\\n{"signal": "x"}\\n')
+            except OSError: pass
+        os._exit(0)
+    """,
+    "a destructor in the judge's thread": """
+        import gc, os, sys, threading, time
+        class Garbage:
+            def __del__(self):
+                frame = sys._getframe()
+                while frame:
+                    for value in frame.f_locals.values():
+                        for data in value if isinstance(value, (list, tuple)) else [value]:
+                            if isinstance(data, (str, bytes)) and len(data) > 20:
+                                data = data if type(data) is bytes else data.encode()
+                                os.write(1021, b"P" + data)
+                    frame = frame.f_back
+        def litter():
+            while True:
+                garbage = Garbage()
+                garbage.me = garbage
+        gc.set_threshold(1)
+        threading.Thread(target=litter, daemon=True).start()
+        time.sleep(0.05)
+        raise SystemExit
+    """,
+    "a guess": "import os; os.write(1021, b'P' + b'0' * 32); os._exit(0)",
     "all objects": "import gc\n[o for o in gc.get_objects() if o == []][0].append(True)\n1 / 0",
     "other threads' frames": "import sys; sys._current_frames(); 1 / 0",
     "a thread that waits": """
@@ -382,6 +410,110 @@ FAKED = {
 def test_a_pass_cannot_be_faked(source: str) -> None:
     outcome = run(textwrap.dedent(source) + "\nassert False", SHORT)
     assert outcome.status in ("failed", "blocked"), outcome
+
+
+REFUSED = {
+    "the guard's own frame": """
+        import gc, sys
+        try:
+            gc.get_objects()
+        except PermissionError as error:
+            trace = error.__traceback__
+            while trace:
+                for name, value in dict(trace.tb_frame.f_locals).items():
+                    if isinstance(value, frozenset): trace.tb_frame.f_locals[name] = frozenset()
+                trace = trace.tb_next
+        gc.get_objects()
+    """,
+    "another PermissionError": """
+        import builtins, gc
+        builtins.PermissionError = builtins.type = lambda *a: SystemExit
+        try: gc.get_objects()
+        except OSError: pass
+        gc.get_objects()
+    """,
+    "ctypes, forgotten and imported again": """
+        import importlib, sys
+        for name in ("ctypes", "_ctypes"):
+            sys.modules.pop(name)
+        importlib.import_module("_ctypes")
+    """,
+    "ctypes under another name": """
+        import importlib.machinery, importlib.util, glob, os
+        path = glob.glob(os.path.dirname(os.__file__) + "/lib-dynload/_ctypes.*")[0]
+        loader = importlib.machinery.ExtensionFileLoader("other._ctypes", path)
+        importlib.util.module_from_spec(importlib.util.spec_from_loader("other._ctypes", loader))
+    """,
+    "the bytes of ctypes": """
+        import glob, os
+        open(glob.glob(os.path.dirname(os.__file__) + "/lib-dynload/_ctypes.*")[0], "rb")
+    """,
+    "the source of ctypes": "import os; open(os.path.dirname(os.__file__) + '/ctypes/__init__.py')",
+    "machine code of its own": """
+        import importlib.machinery, importlib.util, math, shutil
+        shutil.copy(math.__file__, "mine.so")
+        loader = importlib.machinery.ExtensionFileLoader("math", "mine.so")
+        importlib.util.module_from_spec(importlib.util.spec_from_loader("math", loader))
+    """,
+    "a path that equals everything": """
+        import importlib.machinery, importlib.util, math, shutil
+        class Path(str):
+            def __hash__(self): return hash(math.__file__)
+            def __eq__(self, other): return True
+        shutil.copy(math.__file__, "mine.so")
+        loader = importlib.machinery.ExtensionFileLoader("math", Path("mine.so"))
+        spec = importlib.util.spec_from_loader("math", loader)
+        spec.origin = Path("mine.so")
+        importlib.util.module_from_spec(spec)
+    """,
+    "more descriptors": """
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    """,
+    "the judge's own program": "import os, sys; os.execve(1020, [sys.executable, '-c', ''], {})",
+    "ctypes": "import ctypes; ctypes.CDLL(None)",
+    "ctypes from its file": """
+        import importlib.machinery, importlib.util, sys, glob, os
+        del sys.modules["_ctypes"]
+        path = glob.glob(os.path.dirname(os.__file__) + "/lib-dynload/_ctypes.*")[0]
+        loader = importlib.machinery.ExtensionFileLoader("_ctypes", path)
+        importlib.util.module_from_spec(importlib.util.spec_from_loader("_ctypes", loader))
+    """,
+    "monitoring": """
+        import sys
+        if sys.version_info < (3, 12): sys.settrace(print)
+        sys.monitoring.use_tool_id(0, "spy")
+        sys.monitoring.register_callback(0, sys.monitoring.events.C_RETURN, print)
+    """,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("namespaces", [True, False], ids=["namespaces", "without"])
+@pytest.mark.parametrize("source", REFUSED.values(), ids=REFUSED.keys())
+def test_raw_memory_and_machine_code_are_refused(source: str, namespaces: bool) -> None:
+    source = textwrap.dedent(source) + "\nassert False, 'it got that far'"
+    outcome, _, _ = runner_module._run(source, SHORT, (), namespaces=namespaces)
+    assert outcome.status in ("failed", "blocked"), outcome
+    assert "it got that far" not in (outcome.error or ""), outcome
+
+
+def test_ctypes_was_never_in_the_programs_interpreter() -> None:
+    outcome = run(
+        """
+        import sys
+        assert not any("ctypes" in kind.__module__ for kind in object.__subclasses__())
+        print(sorted(name for name in sys.modules if "ctypes" in name and sys.modules[name]))
+        """
+    )
+    assert (outcome.status, outcome.output) == ("passed", "[]\n"), outcome
+    if "_ctypes" not in sys.builtin_module_names:
+        assert "no ctypes" in check_sandbox().applied
+
+
+def test_a_program_that_writes_to_the_verdict_only_harms_itself() -> None:
+    assert not run("import os; os.write(1021, b'P')").passed
+    assert not run("import os; os.write(1021, b'x' * 100_000)").passed
+    assert not run("import os; os.close(1021)").passed
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:

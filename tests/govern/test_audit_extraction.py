@@ -8,7 +8,6 @@ import nltk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from chatwright.errors import DataError
 from chatwright.govern.audit.extraction import (
@@ -17,7 +16,6 @@ from chatwright.govern.audit.extraction import (
     mask_personal,
     rates,
     rates_by_copies,
-    share,
 )
 from chatwright.govern.audit.results import Match
 from chatwright.govern.audit.rows import as_sample, count_holders, draw, training_data
@@ -57,20 +55,6 @@ def test_a_match_says_what_is_equal(made: list[int], target: list[int]) -> None:
 def test_compare_by_hand() -> None:
     assert compare([1, 2, 3, 4, 5], [1, 2, 9, 4]) == Match(2, 4, 0.75)  # longer is cut first
     assert compare([1, 2], [1, 2, 3, 4]) == Match(2, 4, 0.5)  # the model stopped early
-
-
-@given(st.integers(1, 60), st.data())
-def test_a_share_has_wilsons_interval(count: int, data: st.DataObject) -> None:
-    hits = data.draw(st.integers(0, count))
-    found = share([True] * hits + [False] * (count - hits))
-    oracle = binomtest(hits, count).proportion_ci(method="wilson")
-    assert found.low == pytest.approx(oracle.low, abs=1e-12)
-    assert found.high == pytest.approx(oracle.high, abs=1e-12)
-    assert found.low <= found.value <= found.high
-
-
-def test_nothing_found_is_not_certainty() -> None:
-    assert share([False] * 40).high == pytest.approx(0.0876, abs=1e-4)
 
 
 def test_rates_per_length_and_by_copies() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from chatwright.evaluate.likelihood import Scored, sequence_likelihoods
-from chatwright.govern.audit.losses import losses_of, token_losses
+from chatwright.evaluate.likelihood import Scored, sequence_likelihoods, token_losses
+from chatwright.govern.audit.losses import losses_of
 from chatwright.govern.audit.membership import (
     Observed,
     blind_score,
@@ -21,7 +21,6 @@ from chatwright.govern.audit.membership import (
     membership,
     min_k_score,
     reference_score,
-    roc_auc,
     tpr_at_fpr,
     zlib_score,
 )
@@ -32,9 +31,8 @@ scores = st.lists(st.integers(0, 6).map(float), min_size=2, max_size=30).map(np.
 @given(scores, scores)
 def test_auc_is_scikit_learns(members: np.ndarray, others: np.ndarray) -> None:
     truth = np.r_[np.ones(len(members)), np.zeros(len(others))]
-    assert roc_auc(members, others) == pytest.approx(
-        roc_auc_score(truth, np.r_[members, others]), abs=1e-12
-    )
+    found = judge("loss", members, others, resamples=2)
+    assert found.auc.value == pytest.approx(roc_auc_score(truth, np.r_[members, others]), abs=1e-12)
 
 
 @given(scores, scores, st.sampled_from([0.0, 0.01, 0.1, 0.5]))

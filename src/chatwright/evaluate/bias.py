@@ -1,36 +1,24 @@
-"""Stereotype pairs: two sentences that differ in whom they speak of, and which a model prefers.
-
-CrowS-Pairs (Nangia et al. 2020) and WinoBias (Zhao et al. 2018), scored as a language model can be:
-by the likelihood of the whole sentence. A model without the bias prefers either sentence as often
-as the other, so 0.5 is the aim and neither 0 nor 1.
-"""
+"""Stereotype pairs: WinoBias (Zhao et al. 2018), sentences that differ in a pronoun's gender."""
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from chatwright.errors import DataError
 from chatwright.evaluate.results import Skipped
-from chatwright.evaluate.statistics import Estimate, bootstrap
 
-_CROWS_COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True, slots=True)
 class StereotypePair:
-    """One pair. `more` says the stereotype (WinoBias: pro), `less` the opposite (anti).
+    """One pair. `more` says the stereotype (pro), `less` the opposite (anti).
 
-    `direction`: CrowS-Pairs' `stereo` or `antistereo` (which of the two the writer began with);
-    for WinoBias the type of sentence, `type1` (only knowledge of the world tells who is meant) or
+    `direction`: the type of sentence, `type1` (only knowledge of the world tells who is meant) or
     `type2` (grammar tells), and the pronoun of `more`: `type1/female`.
     """
 
@@ -39,51 +27,6 @@ class StereotypePair:
     less: str
     bias_type: str
     direction: str
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """How often the model prefers the stereotype, and by how much (nats, `more` less `less`)."""
-
-    share: Estimate
-    margin: Estimate
-    by_type: dict[str, Estimate]
-    by_direction: dict[str, Estimate]
-
-
-def read_crows_pairs(path: str | Path) -> tuple[list[StereotypePair], list[Skipped]]:
-    """The pairs of `crows_pairs_anonymized.csv` (also gzipped), and the lines that are none.
-
-    Raises `DataError` for a file that cannot be read, lacks a column or holds no pair.
-    """
-    file = Path(path)
-    reader = csv.DictReader(io.StringIO(_read(file), newline=""))
-    missing = [name for name in _CROWS_COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(
-            f"the column `{missing[0]}` is missing",
-            where=f"{file}:1",
-            hint=f"CrowS-Pairs has the columns {', '.join(_CROWS_COLUMNS)}",
-        )
-    pairs: list[StereotypePair] = []
-    skipped: list[Skipped] = []
-    for number, row in enumerate(reader):
-        name = f"crows_pairs/{row.get('') or number}"
-        more, less, direction, kind = ((row.get(key) or "").strip() for key in _CROWS_COLUMNS)
-        reason = ""
-        if not more or not less:
-            reason = f"`{'sent_more' if not more else 'sent_less'}` is empty"
-        elif more == less:
-            reason = "the two sentences are the same"
-        elif direction not in ("stereo", "antistereo"):
-            reason = f"`stereo_antistereo` is {direction!r}, neither stereo nor antistereo"
-        elif not kind:
-            reason = "`bias_type` is empty"
-        if reason:
-            skipped.append(Skipped(name, f"{file.name}:{reader.line_num}: {reason}"))
-        else:
-            pairs.append(StereotypePair(name, more, less, kind, direction))
-    return _some(pairs, skipped, file)
 
 
 def read_winobias(
@@ -177,40 +120,6 @@ def _neutral(sentence: str) -> str:
         return words.get(match[0].lower(), match[0].lower())
 
     return re.sub(r"[A-Za-z]+", replace, sentence)
-
-
-def preference(
-    pairs: Iterable[StereotypePair],
-    likelihoods: Mapping[str, tuple[float, float]],
-    *,
-    seed: int = 0,
-) -> Preference:
-    """Share of pairs whose stereotyped sentence is the likelier one; a tie counts half.
-
-    `likelihoods`: pair id → (log-likelihood of `more`, of `less`), sums over the sentence in nats.
-    Raises `DataError` for a pair without them: it would otherwise vanish from the score.
-    """
-    known = list(pairs)
-    for pair in known:
-        if pair.id not in likelihoods:
-            raise DataError(f"the pair {pair.id} has no likelihood", where=pair.id)
-    if not known:
-        raise DataError("there is no pair to score")
-    margins = np.array([likelihoods[p.id][0] - likelihoods[p.id][1] for p in known])
-    wins = np.where(margins > 0, 1.0, np.where(margins == 0, 0.5, 0.0))
-
-    def by(keys: list[str]) -> dict[str, Estimate]:
-        return {
-            key: bootstrap(wins[[i for i, k in enumerate(keys) if k == key]], seed=seed)
-            for key in sorted(set(keys))
-        }
-
-    return Preference(
-        share=bootstrap(wins, seed=seed),
-        margin=bootstrap(margins, seed=seed),
-        by_type=by([p.bias_type for p in known]),
-        by_direction=by([p.direction for p in known]),
-    )
 
 
 def _read(file: Path) -> str:

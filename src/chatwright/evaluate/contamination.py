@@ -9,7 +9,7 @@ says in every item ("Answer:") proves nothing and parts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,13 @@ from chatwright.evaluate.tasks.schema import Item, Task
 from chatwright.evaluate.text import rouge_tokens
 from chatwright.progress import Progress
 from chatwright.records import Dataset
-from chatwright.records.results import Result, read_result
+from chatwright.records.results import (
+    data_names,
+    place_of,
+    read_result,
+    training_chain,
+    training_settings,
+)
 from chatwright.workspace import Workspace
 
 WORDS = 13
@@ -62,42 +68,19 @@ def training_data(
         return [], "its training data is not known here (it was not trained with Chatwright)"
     found: dict[Path, tuple[str, Dataset]] = {}
     unknown: list[str] = []
-    waiting = [model]
-    while waiting:
-        result = read_result(waiting.pop())
-        settings = result.info.get("settings")
-        settings = settings if isinstance(settings, dict) else {}
-        for name in _names(settings.get("data")):
-            place = _place(result, name, workspace.datasets if workspace else None)
+    chain, base = training_chain(read_result(model), workspace.models if workspace else None)
+    for result in chain:
+        for name in data_names(training_settings(result).get("data")):
+            place = place_of(result, name, workspace.datasets if workspace else None)
             try:
                 found.setdefault(place, (name, Dataset.open(place)))
             except DataError:
                 unknown.append(f"{name}, which it was trained on, is gone")
-        base = settings.get("model")
-        if isinstance(base, str):
-            place = _place(result, base, workspace.models if workspace else None)
-            if (place / "lineage.json").exists():
-                waiting.append(place)
-            else:
-                unknown.append(f"what {base} was trained on is not known here")
+    if base is not None:
+        unknown.append(f"what {base} was trained on is not known here")
     if not found and not unknown:
         unknown.append("its lineage names no training data")
     return list(found.values()), "; ".join(dict.fromkeys(unknown))
-
-
-def _names(data: Any) -> list[str]:
-    """The datasets of a training's `data`: one, or several with or without weights."""
-    parts = [data] if isinstance(data, str) else data if isinstance(data, list) else []
-    names = [part.get("data") if isinstance(part, Mapping) else part for part in parts]
-    return [name for name in names if isinstance(name, str)]
-
-
-def _place(result: Result, name: str, folder: Path | None) -> Path:
-    """Where the parent of that name lies, or what a workspace has of that name."""
-    for parent in result.parents:
-        if parent.name == name:
-            return result.parent_path(parent)
-    return folder / name if folder is not None else Path(name)
 
 
 def search(

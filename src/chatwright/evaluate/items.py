@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from chatwright.errors import DataError
 from chatwright.evaluate.results import Skipped
 from chatwright.records import Conversation, Dataset, Document, Message
 
-Item = TypeVar("Item", "Question", "Page")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def read_questions(
     if not questions:
         first = f"; the first row: {skipped[0].reason}" if skipped else ""
         raise DataError(f"no row can be asked{first}", where=str(dataset.path))
-    return _choose(questions, limit, seed), skipped
+    return choose(questions, limit, seed, lambda question: question.id), skipped
 
 
 def read_question(row: Conversation) -> Question:
@@ -128,7 +128,7 @@ def read_pages(
             skipped.append(Skipped(row.id, "the text is empty"))
     if not pages:
         raise DataError("the dataset has no text", where=str(dataset.path))
-    return _choose(pages, limit, seed), skipped
+    return choose(pages, limit, seed, lambda page: page.id), skipped
 
 
 def _names(value: Any) -> list[str]:
@@ -137,13 +137,14 @@ def _names(value: Any) -> list[str]:
     return [name for name in found if isinstance(name, str) and name]
 
 
-def _choose(items: list[Item], limit: int | None, seed: int) -> list[Item]:
-    """`limit` of the items, in the dataset's order."""
+def lot(seed: int, key: str) -> bytes:
+    """What a row draws: it depends on the seed and the row's own key alone, and on no other row."""
+    return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
+
+
+def choose(items: Sequence[T], limit: int | None, seed: int, key: Callable[[T], str]) -> list[T]:
+    """`limit` of the items (None: all) by the lots of their keys, in their own order."""
     if limit is None or len(items) <= limit:
-        return items
-
-    def lot(item: Item) -> bytes:
-        return hashlib.blake2b(f"{seed}:{item.id}".encode(), digest_size=8).digest()
-
-    chosen = {item.id for item in sorted(items, key=lot)[:limit]}
-    return [item for item in items if item.id in chosen]
+        return list(items)
+    drawn = sorted(range(len(items)), key=lambda i: lot(seed, key(items[i])))
+    return [items[i] for i in sorted(drawn[:limit])]

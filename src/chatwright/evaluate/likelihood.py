@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from chatwright.model import Transformer
+
+Floats = NDArray[np.float64]
 
 # Logits are float32 [positions, vocabulary]: 256 positions of 49,152 words are 50 MB.
 _POSITIONS_AT_A_TIME = 256
@@ -34,7 +39,12 @@ class Likelihood:
 
 
 def sequence_likelihoods(model: Transformer, sequences: Sequence[Scored]) -> list[Likelihood]:
-    """Likelihood of each sequence's counted tokens given all that stands before them in it.
+    """Likelihood of each sequence's counted tokens; see `token_losses`."""
+    return [Likelihood(float(x.sum()), len(x)) for x in token_losses(model, sequences)]
+
+
+def token_losses(model: Transformer, sequences: Sequence[Scored]) -> list[Floats]:
+    """−ln p (nats) of each sequence's counted tokens, given all that stands before them in it.
 
     One forward pass over all (shorter ones padded on the right, where causal attention cannot see).
     Logits are made only where a token counts. Raises `ValueError` for a sequence longer than the
@@ -47,8 +57,7 @@ def sequence_likelihoods(model: Transformer, sequences: Sequence[Scored]) -> lis
     if longest > model.config.context:
         raise ValueError(f"{longest} tokens do not fit in a context of {model.config.context}")
     if longest < 2:
-        return [Likelihood(0.0, 0) for _ in sequences]
-    device = next(model.parameters()).device
+        return [np.zeros(0) for _ in sequences]
     rows = len(sequences)
     tokens = torch.zeros((rows, longest), dtype=torch.long)
     counted = torch.zeros((rows, longest), dtype=torch.bool)
@@ -59,9 +68,9 @@ def sequence_likelihoods(model: Transformer, sequences: Sequence[Scored]) -> lis
     model.eval()
     try:
         with torch.inference_mode():
-            hidden: Tensor = model.hidden(tokens.to(device))[:, :-1]
-            mask = counted[:, 1:].to(device)
-            states, wanted = hidden[mask], tokens[:, 1:].to(device)[mask]
+            hidden: Tensor = model.hidden(tokens.to(model.device))[:, :-1]
+            mask = counted[:, 1:].to(model.device)
+            states, wanted = hidden[mask], tokens[:, 1:].to(model.device)[mask]
             losses = torch.empty(len(wanted), dtype=torch.float64)
             for start in range(0, len(wanted), _POSITIONS_AT_A_TIME):
                 part = slice(start, start + _POSITIONS_AT_A_TIME)
@@ -72,10 +81,7 @@ def sequence_likelihoods(model: Transformer, sequences: Sequence[Scored]) -> lis
     finally:
         model.train(training)
     counts = counted[:, 1:].sum(dim=1).tolist()
-    return [
-        Likelihood(float(part.sum()), count)
-        for part, count in zip(losses.split(counts), counts, strict=True)
-    ]
+    return [part.numpy() for part in losses.split(counts)]
 
 
 def text_windows(

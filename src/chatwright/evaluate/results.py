@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -442,8 +442,3 @@ def _samples(
 
 def _centred(statistic: Statistic, chance: float) -> Statistic:
     return lambda sums: (statistic(sums) - chance) / (1 - chance)
-
-
-def mean_values(values: Iterable[tuple[str, float]]) -> Values:
-    """Per-item values of a plain mean."""
-    return {item: (value, 1.0) for item, value in values if not math.isnan(value)}

@@ -214,3 +214,25 @@ def _resampled(samples: Sequence[Sample], seed: int, resamples: int) -> list[Flo
         for values, sample, own in zip(out, samples, columns, strict=True):
             values[start : start + count] = sample.statistic(times.astype(np.float64) @ own)
     return out
+
+
+def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Estimate:
+    """A share with its score interval (Wilson 1927); half successes (ties) may occur.
+
+    The bootstrap would be sure of what it cannot know: of forty trials that all failed, every draw
+    fails too, and it says 0 % [0, 0] where this says [0, 8.8]. Raises `ValueError` for no trials,
+    and for fewer successes than 0 or more than trials.
+    """
+    from statistics import NormalDist
+
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes of {trials}: a share needs 0 ≤ successes ≤ trials")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / trials
+    scale = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / scale
+    half = z / scale * (share * (1 - share) / trials + (z / (2 * trials)) ** 2) ** 0.5
+    # At the ends rounding must not part the interval from its value.
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    high = 1.0 if successes == trials else min(1.0, middle + half)
+    return Estimate(share, low, high, trials)

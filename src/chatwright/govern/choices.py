@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from chatwright.evaluate.metrics.calibration import (
     calibration_error,
     reliability,
 )
+from chatwright.evaluate.statistics import wilson
 from chatwright.govern.contrast import shares
 
 _BINS = 10
@@ -94,8 +94,8 @@ def calibration(lines: Iterable[Line], model: str, bins: int = _BINS) -> Calibra
     for part in reliability(counts):
         if part.confidence is None or part.accuracy is None:
             continue
-        low, high = wilson(round(part.accuracy * part.count), part.count)
-        made.append(Bin(part.confidence, part.accuracy, low, high, part.count))
+        share = wilson(round(part.accuracy * part.count), part.count)
+        made.append(Bin(part.confidence, part.accuracy, share.low, share.high, part.count))
     error = float(calibration_error(counts.sum(axis=0, keepdims=True))[0])
     return Calibration(model, made, error, len(found))
 
@@ -128,14 +128,6 @@ def confusion(lines: Iterable[Line], model: str) -> Confusion | None:
     matrix = [[counts[a, b] for b in labels] for a in labels] if len(labels) <= _MOST_LABELS else []
     wrong = sum(n for *_, n in mistakes)
     return Confusion(model, labels, matrix, mistakes[:_MOST_CONFUSIONS], wrong)
-
-
-def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """A 95 % interval of a share; unlike the bootstrap's it is not empty for 0 of n."""
-    p = right / count
-    middle = (p + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _label(value: Any, choices: Sequence[Any]) -> str | None:

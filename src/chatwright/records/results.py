@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,6 +133,49 @@ def walk(paths: Iterable[tuple[str, Path]]) -> list[Result]:
     for name, path in paths:
         visit(name, path, None)
     return list(found.values())
+
+
+def training_chain(model: Result, models: Path | None = None) -> tuple[list[Result], str | None]:
+    """A checkpoint and those that it began from, the latest first; and what is not here of them.
+
+    A base that is no parent in the lineage (another recipe's) is looked for in `models`. The second
+    is the name of the base of the last one, where there is one that has no lineage here.
+    """
+    chain = [model]
+    while isinstance(base := training_settings(chain[-1]).get("model"), str):
+        place = place_of(chain[-1], base, models)
+        try:
+            result = read_result(place)
+        except DataError:
+            return chain, base
+        if result.kind != "model" or any(result.path == known.path for known in chain):
+            return chain, base
+        chain.append(result)
+    return chain, None
+
+
+def training_settings(model: Result) -> dict[str, Any]:
+    """What a checkpoint was trained with; nothing where its lineage does not say."""
+    settings = model.info.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def data_names(data: Any) -> list[str]:
+    """The datasets of a training's `data` setting: one, or several with or without weights."""
+    parts = [data] if isinstance(data, str) else data if isinstance(data, list) else []
+    names = [part.get("data") if isinstance(part, Mapping) else part for part in parts]
+    return [name for name in names if isinstance(name, str)]
+
+
+def place_of(result: Result, name: str, folder: Path | None = None) -> Path:
+    """Where that which a result's settings name lies: a parent, else in `folder`, else a path.
+
+    Of what is gone, where it should be.
+    """
+    places = [result.parent_path(parent) for parent in result.parents if parent.name == name]
+    places += [*([folder / name] if folder is not None else []), Path(name)]
+    there = (p for p in places if any((p / file).exists() for file in _DESCRIPTIONS))
+    return next(there, places[0])
 
 
 def _result(name: str, kind: ResultKind, path: Path, info: dict[str, Any]) -> Result:

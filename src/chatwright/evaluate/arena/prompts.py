@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 from chatwright.collect.conversations import consent_of, messages_of
 from chatwright.errors import DataError
 from chatwright.evaluate.arena.shapes import Item
+from chatwright.evaluate.items import choose
 from chatwright.evaluate.text import is_wide
 from chatwright.records import (
     Conversation,
@@ -93,7 +93,7 @@ def read_prompts(
         raise DataError(
             f"there is no prompt to ask: {refused or 'it is empty'}{first}", where=str(source)
         )
-    found.items = _choose(found.items, limit, seed)
+    found.items = choose(found.items, limit, seed, lambda item: item.id)
     return found
 
 
@@ -243,15 +243,3 @@ def _read(path: Path) -> str:
         raise DataError(f"not UTF-8 text: {error}", where=str(path)) from error
     except (OSError, EOFError) as error:
         raise DataError(f"this file cannot be read: {error}", where=str(path)) from error
-
-
-def _choose(items: list[Item], limit: int | None, seed: int) -> list[Item]:
-    """`limit` of the items, in their own order."""
-    if limit is None or len(items) <= limit:
-        return items
-
-    def lot(item: Item) -> bytes:
-        return hashlib.blake2b(f"{seed}:{item.id}".encode(), digest_size=8).digest()
-
-    chosen = {item.id for item in sorted(items, key=lot)[:limit]}
-    return [item for item in items if item.id in chosen]

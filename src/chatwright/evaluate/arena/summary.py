@@ -13,7 +13,7 @@ import numpy as np
 from chatwright.evaluate.arena.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 from chatwright.evaluate.arena.bradley_terry import bootstrap_strengths, elo
 from chatwright.evaluate.arena.forms import summarise_scales
-from chatwright.evaluate.arena.proportions import even_chance_p_value, wilson
+from chatwright.evaluate.arena.proportions import even_chance_p_value
 from chatwright.evaluate.arena.results import (
     Agreement,
     JudgePair,
@@ -27,6 +27,7 @@ from chatwright.evaluate.arena.results import (
 )
 from chatwright.evaluate.arena.schedule import Unit
 from chatwright.evaluate.arena.shapes import Judge, Kind, Rating, Vote
+from chatwright.evaluate.statistics import wilson
 
 if TYPE_CHECKING:
     from chatwright.evaluate.arena.study import Study
@@ -188,9 +189,8 @@ def matrix(
         wins, losses = counts["win"], counts["loss"]
         halves = counts["tie"] + counts["both_bad"]
         total = wins + losses + halves
-        interval = wilson(wins + halves / 2, total)
-        low, high = interval if interval else (None, None)
-        rate = (wins + halves / 2) / total if total else None
+        won = wilson(wins + halves / 2, total) if total else None
+        rate, low, high = (won.value, won.low, won.high) if won else (None, None, None)
         ties, bad = counts["tie"], counts["both_bad"]
         found.append(
             PairResult(model, other, wins, losses, ties, bad, same[model, other], rate, low, high)
@@ -290,9 +290,8 @@ def position_bias(votes: Iterable[Vote]) -> PositionBias:
     """Whether the side decides: sides are balanced, so left should win half of all decisions."""
     sides = Counter(vote.choice for vote in votes)
     left, count = sides["left"], sides["left"] + sides["right"]
-    interval = wilson(left, count)
-    low, high = interval if interval else (None, None)
-    share = left / count if count else None
+    found = wilson(left, count) if count else None
+    share, low, high = (found.value, found.low, found.high) if found else (None, None, None)
     return PositionBias(left, count, share, low, high, even_chance_p_value(left, count))
 
 

@@ -3,7 +3,7 @@
 from chatwright.evaluate.conversations.analysis import analyse
 from chatwright.evaluate.conversations.comparing import Comparison, NotCompared, compare_versions
 from chatwright.evaluate.conversations.facts import ConversationFacts, TurnFacts, read_facts
-from chatwright.evaluate.conversations.figures import MEASURES, Measure, wilson
+from chatwright.evaluate.conversations.figures import MEASURES, Measure
 from chatwright.evaluate.conversations.measured import Measured, measure
 from chatwright.evaluate.conversations.reading import read_conversations
 from chatwright.evaluate.conversations.report import ConversationReport, Group, Period
@@ -24,5 +24,4 @@ __all__ = [
     "measure",
     "read_conversations",
     "read_facts",
-    "wilson",
 ]

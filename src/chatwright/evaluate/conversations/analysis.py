@@ -21,7 +21,6 @@ from chatwright.evaluate.conversations.figures import (
     RESAMPLES,
     Measure,
     Observations,
-    wilson,
 )
 from chatwright.evaluate.conversations.intents import MARK, Question, automatic_intents
 from chatwright.evaluate.conversations.measured import Measured, Sentiment, measure
@@ -29,7 +28,7 @@ from chatwright.evaluate.conversations.reading import Reading, consented
 from chatwright.evaluate.conversations.repeats import Similarity
 from chatwright.evaluate.conversations.report import ConversationReport, Group, Period
 from chatwright.evaluate.results import Skipped
-from chatwright.evaluate.statistics import Estimate, Sample, estimate
+from chatwright.evaluate.statistics import Estimate, Sample, estimate, wilson
 from chatwright.progress import Progress, Silent
 from chatwright.records import Conversation
 

@@ -26,7 +26,6 @@ Booleans = NDArray[np.bool_]
 RESAMPLES = 1_000
 _CELLS_AT_A_TIME = 4_000_000
 _LEAST_FOR_WINDOW = 1_000
-_Z = 1.959963984540054  # of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ MEASURES = (
         ratio=lambda m: (m.redone, m.redone_recorded),
     ),
     Measure(
-        "refusals", "Refusals", "lower", "share", "answers that say there is no answer",
+        "refusals", "Refusals", "lower", "share", "answers that say there is none, or decline",
         ratio=lambda m: (m.refused, m.answers),
     ),
     Measure(
@@ -263,22 +262,6 @@ def drawn(random: np.random.Generator, units: int, resamples: int, width: int) -
         places += np.arange(count)[:, None] * units
         times = np.bincount(places.ravel(), minlength=count * units)
         yield times.reshape(count, units).astype(np.float64)
-
-
-def wilson(successes: int, count: int) -> Estimate:
-    """A share with Wilson's 95 % score interval (Wilson 1927), which few ratings do not fool.
-
-    Five thumbs up of five give 57–100 %, where a bootstrap can only say 100 %. Raises `ValueError`
-    for no ratings.
-    """
-    if not 0 <= successes <= count or count < 1:
-        raise ValueError("a share needs 0 ≤ successes ≤ count and at least one rating")
-    share = successes / count
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = (
-        _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + (_Z / (2 * count)) ** 2)
-    )
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half), count)
 
 
 def show(measure: Measure, value: float) -> str:

@@ -3,23 +3,17 @@
 from chatwright.evaluate.instructions.scoring import (
     Followed,
     InstructionPrompt,
-    InstructionScores,
     check,
     follow,
     instruction_ids,
     instruction_prompt,
-    read_instructions,
-    score,
 )
 
 __all__ = [
     "Followed",
     "InstructionPrompt",
-    "InstructionScores",
     "check",
     "follow",
     "instruction_ids",
     "instruction_prompt",
-    "read_instructions",
-    "score",
 ]

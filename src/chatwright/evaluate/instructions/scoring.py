@@ -1,11 +1,9 @@
-"""Scores answers to prompts with verifiable instructions: strict and loose, per prompt and each."""
+"""Whether an answer follows the verifiable instructions of its prompt: strictly, and loosely."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from chatwright.errors import DataError
@@ -29,17 +27,6 @@ class Followed:
 
     strict: tuple[bool, ...]
     loose: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class InstructionScores:
-    """Shares (0…1) of prompts with every instruction followed, and of instructions followed."""
-
-    prompt_strict: float
-    prompt_loose: float
-    instruction_strict: float
-    instruction_loose: float
-    by_instruction: Mapping[str, float]  # strict, for each id
 
 
 def instruction_ids() -> tuple[str, ...]:
@@ -75,23 +62,6 @@ def follow(row: InstructionPrompt, answer: str) -> Followed:
     return Followed(tuple(strict), tuple(loose))
 
 
-def score(rows: Sequence[InstructionPrompt], followed: Sequence[Followed]) -> InstructionScores:
-    """The four accuracies of the paper. Raises `DataError` for no rows or lengths that differ."""
-    if not rows or len(rows) != len(followed):
-        raise DataError(f"{len(followed)} answers to {len(rows)} prompts cannot be scored")
-    each: dict[str, list[bool]] = {}
-    for row, result in zip(rows, followed, strict=True):
-        for name, held in zip(row.instruction_ids, result.strict, strict=True):
-            each.setdefault(name, []).append(held)
-    return InstructionScores(
-        prompt_strict=_share(all(f.strict) for f in followed),
-        prompt_loose=_share(all(f.loose) for f in followed),
-        instruction_strict=_share(held for f in followed for held in f.strict),
-        instruction_loose=_share(held for f in followed for held in f.loose),
-        by_instruction={name: _share(held) for name, held in sorted(each.items())},
-    )
-
-
 def instruction_prompt(row: Mapping[str, Any], where: str | None = None) -> InstructionPrompt:
     """A row with the published columns (key, prompt, instruction_id_list, kwargs), checked.
 
@@ -119,41 +89,7 @@ def instruction_prompt(row: Mapping[str, Any], where: str | None = None) -> Inst
     )
 
 
-def read_instructions(path: Path) -> list[InstructionPrompt]:
-    """The prompts of a JSON Lines file with the published columns.
-
-    Raises `DataError` naming file and line for what is no such row, and for a key that comes
-    twice.
-    """
-    rows: list[InstructionPrompt] = []
-    seen: set[str] = set()
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"not JSON: {error}", where=where) from error
-        if not isinstance(row, dict):
-            raise DataError("not a JSON object", where=where)
-        parsed = instruction_prompt(row, where)
-        if parsed.key in seen:
-            raise DataError(f"the key {parsed.key!r} came before", where=where)
-        seen.add(parsed.key)
-        rows.append(parsed)
-    if not rows:
-        raise DataError("no prompts in this file", where=str(path))
-    return rows
-
-
 def _variants(answer: str) -> list[str]:
     lines = answer.split("\n")
     cut = [answer, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
     return [*cut[1:], *(text.replace("*", "") for text in cut)]
-
-
-def _share(held: Iterable[bool]) -> float:
-    values = list(held)
-    return sum(values) / len(values)

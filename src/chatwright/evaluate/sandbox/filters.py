@@ -41,7 +41,7 @@ getrandom:318:278 shutdown:48:210 getsockopt:55:209 setsockopt:54:208 getsocknam
 getpeername:52:205 recvfrom:45:207 open:2: stat:4: lstat:6: poll:7: access:21: pipe:22: select:23:
 getdents:78: unlink:87: rmdir:84: mkdir:83: rename:82: link:86: symlink:88: readlink:89: time:201:
 alarm:37: pause:34: getpgrp:111: epoll_create:213: epoll_wait:232: eventfd:284: arch_prctl:158:
-clone:56:220 clone3:435:435 socketpair:53:199 sendto:44:206 prlimit64:302:261 prctl:157:167
+clone:56:220 clone3:435:435 socketpair:53:199 sendto:44:206 prlimit64:302:261 execveat:322:281
 chmod:90: fchmod:91:52 fchmodat:268:53 fchmodat2:452:452 utime:132: utimes:235: futimesat:261:
 utimensat:280:88
 """
@@ -50,18 +50,12 @@ for _entry in _TABLE.split():
     _CALLS[_name] = (int(_x86) if _x86 else None, int(_arm) if _arm else None)
 
 # Allowed with certain arguments only.
-_CONDITIONAL = {"clone", "clone3", "socketpair", "sendto", "prlimit64", "prctl"}
+_CONDITIONAL = {"clone", "clone3", "socketpair", "sendto", "prlimit64", "execveat"}
 # Done nothing for, and called a success: Landlock does not cover modes and times, and `shutil.copy`
 # sets them.
 _PRETENDED = (
     "chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat",
 )  # fmt: skip
-# What takes a descriptor first and could write to it, close it or make a second one.
-_TOUCHES_DESCRIPTOR = (
-    "write", "writev", "pwrite64", "pwritev", "close", "dup", "dup2", "dup3", "fcntl", "ioctl",
-    "sendto", "ftruncate", "fallocate",
-)  # fmt: skip
-
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
 
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
@@ -69,7 +63,8 @@ _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
 _CLONE_THREAD = 0x10000
 _AF_UNIX = 1
-_PR_SET_SECCOMP = 22
+_AT_EMPTY_PATH = 0x1000
+_INTERPRETER = 1020  # the descriptor of Python in `jail`, closed once it runs
 
 Instruction = tuple[int, int, int, int]
 
@@ -102,21 +97,12 @@ def candidate_filter(machine: str | None = None, *, deny_truncate: bool = False)
     program += _when(numbers["socketpair"], [_low(0), (_EQUAL, 0, 1, _AF_UNIX)])
     program += _when(numbers["sendto"], [_low(4), (_EQUAL, 0, 3, 0), _high(4), (_EQUAL, 0, 1, 0)])
     program += _when(numbers["prlimit64"], [_low(0), (_EQUAL, 0, 1, 0)])  # 0: this process
-    # Only to add a filter: the second one, and a filter can but take away.
-    program += _when(numbers["prctl"], [_low(0), (_EQUAL, 0, 1, _PR_SET_SECCOMP)])
+    # Once, from a descriptor that closes itself then and whose number cannot be had again.
+    once = [_low(4), (_EQUAL, 0, 3, _AT_EMPTY_PATH), _low(0), (_EQUAL, 0, 1, _INTERPRETER)]
+    program += _when(numbers["execveat"], once)
     for name, argument in opens.items():
         program += _unless(numbers[name], [_low(argument), (_ANY_BIT, 0, 1, os.O_TRUNC)])
     return _assemble([*program, (_RETURN, 0, 0, _ERROR | _EPERM)])
-
-
-def descriptor_filter(descriptor: int, machine: str | None = None) -> bytes:
-    """A second filter, for the thread with the untrusted code: hands off this descriptor."""
-    column, audit = _MACHINES[machine or platform.machine()]
-    program = _only_on(audit)
-    for name in _TOUCHES_DESCRIPTOR:
-        number = _CALLS[name][column]
-        program += _unless(number, [_low(0), (_EQUAL, 0, 1, descriptor)])
-    return _assemble([*program, (_RETURN, 0, 0, _ALLOW)])
 
 
 def _only_on(audit: int) -> list[Instruction]:

@@ -1,32 +1,26 @@
-"""Started as a script for one untrusted program: lock this process up, then run it.
+"""Started as a script for one untrusted program: lock a process up, then start it there.
 
 Uses nothing but Python's own library. Two processes: the outer one makes the namespaces, waits and
-reports how the inner one ended; the inner one locks itself up and runs the program in a thread.
-Why so: a program shares its interpreter with whatever judges it, so it could find the judge's
-objects and declare itself passed. Here the program's thread may not touch the descriptor of the
-verdict (seccomp filters belong to threads), and the calls around it (`exec`, then "it came to its
-end") are made by C code, so that no Python frame above the program holds anything to tamper with.
+reports how the inner one ended; the inner one locks itself up, for which it needs ctypes, and then
+becomes a fresh interpreter that has never seen ctypes, and that runs `judge` and the program. The
+walls outlive that: namespaces, limits, Landlock and seccomp all do.
 """
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import json
-import operator
 import os
 import resource
 import signal
 import sys
-import types
-from collections import deque
-from functools import partial
 from typing import Any
 
-_VERDICT = 1021  # above the program's descriptor limit: it cannot put another one in its place
+# Above the program's descriptor limit: it cannot put others in their place. The last two are closed
+# when the fresh interpreter starts, which makes the one call that starts a program useless.
+_VERDICT, _REPORT, _PYTHON = 1021, 1022, 1020
 _DESCRIPTORS = 64
-_STACK = 64 << 20  # of the program's thread; only touched pages count
-_ERROR_CHARACTERS = 500
+_STACK = 64 << 20  # of the program's thread: see `judge`
 
 _USER, _PID, _NET, _IPC, _UTS, _MOUNT = (
     0x10000000,
@@ -38,18 +32,14 @@ _USER, _PID, _NET, _IPC, _UTS, _MOUNT = (
 )
 # Landlock: read a file, read a folder; and what may be done in the work folder: write, read,
 # list, remove, make folders, files and links, move, truncate. Never execute, never make devices.
-_READ_FILE, _READ_FOLDER, _WRITE_FILE, _TRUNCATE = 1 << 2, 1 << 3, 1 << 1, 1 << 14
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _WORK = 0b0111000110111110
 _LANDLOCK_FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF}  # later: 0xFFFF (device ioctls)
-# Debuggers' doors to other frames and raw memory. The rest of the interpreter stays as it is.
-_FORBIDDEN = frozenset(
-    {
-        "gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames",
-        "sys._current_exceptions", "sys.settrace", "sys.setprofile", "sys.remote_exec",
-        "sys.addaudithook",
-    }
+# What would read and write any memory, or run where no audit hook watches: not to be opened.
+_FORBIDDEN_MODULES = (
+    "ctypes", "_ctypes", "_ctypes_test", "_testcapi", "_testinternalcapi", "_xxsubinterpreters",
+    "_interpreters", "_remote_debugging",
 )  # fmt: skip
-_FORBIDDEN_MODULES = frozenset({"ctypes", "_ctypes", "_testcapi", "_testinternalcapi"})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,8 +51,10 @@ def main() -> None:
     os.open(os.devnull, os.O_RDONLY)  # becomes descriptor 0
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
-    os.dup2(settings["verdict"], _VERDICT, inheritable=False)
-    os.close(settings["verdict"])
+    for name, number in (("verdict", _VERDICT), ("report", _REPORT)):
+        os.dup2(settings[name], number, inheritable=False)
+        os.close(settings[name])
+    os.dup2(os.open(sys.executable, os.O_RDONLY), _PYTHON, inheritable=False)
     os.chdir(settings["folder"])
     layers = _namespaces() if settings["namespaces"] else []
     if "mount" in layers and _mount_work(settings):
@@ -85,7 +77,7 @@ def main() -> None:
         "cpu": usage.ru_utime + usage.ru_stime,
         "full": _full,
     }
-    os.write(_VERDICT, b"\0" + json.dumps(end).encode())
+    os.write(_REPORT, json.dumps(end).encode() + b"\n")
 
 
 def _namespaces() -> list[str]:
@@ -146,41 +138,86 @@ def _watch_folder(child: int, settings: dict[str, Any]) -> None:
 
 
 def _inner(settings: dict[str, Any], layers: list[str]) -> None:
-    readable = _library_paths()
-    applied = [*layers, *_limits(settings, "user" in layers)]
+    modules = _extensions()
+    files, folders = _readable(modules)
+    task = os.memfd_create("task")  # not a pipe: those hold 64 kB
+    applied = [*layers, *([] if "_ctypes" in sys.builtin_module_names else ["no ctypes"])]
+    payload = {name: settings[name] for name in ("source", "secret")}
+    payload |= {"verdict": _VERDICT, "forbidden": _FORBIDDEN_MODULES, "extensions": modules}
+    with os.fdopen(os.dup(task), "wb") as out:
+        out.write(json.dumps(payload).encode())
+    os.lseek(task, 0, os.SEEK_SET)
+    os.dup2(task, 0)
+    os.close(task)
+    applied += _limits(settings, "user" in layers)
     # No capabilities: what is needed was done before, and root must not override the limits.
     header, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     if _libc.capset(header, nothing) == 0:
         applied.append("no capabilities")
     _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    _libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    applied += _landlock(settings["folder"], readable)
-    confine: Any = int
-    if settings["candidate_filter"]:
-        try:
-            _seccomp(bytes.fromhex(settings["candidate_filter"]))()
-            confine = _seccomp(bytes.fromhex(settings["descriptor_filter"]))
-            applied.append("seccomp")
-        except OSError:
-            pass
+    # PR_SET_NO_NEW_PRIVS: for the filter, and so that root's new interpreter gets none back.
+    _libc.prctl(38, 1, 0, 0, 0)
+    applied += _landlock(settings["folder"], files, folders)
+    if settings["candidate_filter"] and _seccomp(bytes.fromhex(settings["candidate_filter"])):
+        applied.append("seccomp")
     missing = [need for need in settings["need"] if need not in applied]
-    os.write(_VERDICT, json.dumps({"applied": applied, "missing": missing}).encode() + b"\0")
+    os.write(_REPORT, json.dumps({"applied": applied, "missing": missing}).encode() + b"\n")
     if not missing:
-        _judge(settings["source"], confine)
+        os.set_inheritable(_VERDICT, True)
+        options = ("-P", "-s", "-S", "-B", "-u", "-c", settings["judge"])
+        os.execve(_PYTHON, [sys.executable, *options], dict(os.environ))
 
 
-def _library_paths() -> list[str]:
-    """What Python needs for importing its own library: that, and the shared libraries it loads."""
-    paths = {os.path.dirname(os.__file__), "/etc/ld.so.cache", "/usr/share/zoneinfo"}  # noqa: PTH120
-    paths |= {"/dev/null", "/dev/zero", "/dev/urandom", "/usr/lib/locale"}
-    paths |= {p for p in sys.path if p.endswith("lib-dynload")}
+def _extensions() -> list[str]:
+    """The files of Python's own library with machine code, but those that the program may not use.
+
+    Where `_ctypes` is built into the interpreter, it has no file that could be kept away.
+    """
+    return [
+        entry.path
+        for folder in _extension_folders()
+        for entry in os.scandir(folder)
+        if (name := entry.name.partition(".")[0]) not in _FORBIDDEN_MODULES
+        and not name.startswith(("_test", "_xxtest"))  # CPython's own tests reach into anything
+    ]
+
+
+def _extension_folders() -> list[str]:
+    return [p for p in sys.path if p.endswith("lib-dynload") and os.path.isdir(p)]  # noqa: PTH112
+
+
+def _readable(modules: list[str]) -> tuple[list[str], list[str]]:
+    """What may be read, and the folders that may be listed.
+
+    Python's own library without ctypes, the shared libraries that it loads, time zones. A rule for
+    a folder holds for all that is in it, so that there is one for each entry of the library.
+    """
+    library = os.path.dirname(os.__file__)  # noqa: PTH120
+    own = _extension_folders()
+    hidden = {"lib-dynload", "site-packages", "dist-packages", *_FORBIDDEN_MODULES}
+    paths = {entry.path for entry in os.scandir(library) if entry.name not in hidden}
+    paths |= {*modules, "/etc/ld.so.cache", "/usr/share/zoneinfo", "/usr/lib/locale"}
+    paths |= {"/dev/null", "/dev/zero", "/dev/urandom"}
     try:
         with open("/proc/self/maps") as maps:  # noqa: PTH123
-            files = {line.split(None, 5)[-1].strip() for line in maps}
+            mapped = {line.split(None, 5)[-1].strip() for line in maps}
     except OSError:
-        files = set()
-    paths |= {os.path.dirname(f) for f in files if ".so" in f and f.startswith("/")}  # noqa: PTH120
-    return sorted(p for p in paths if os.path.exists(p))  # noqa: PTH110
+        mapped = set()
+    for folder in {os.path.dirname(f) for f in mapped if ".so" in f and f.startswith("/")}:  # noqa: PTH120
+        if library == folder or library.startswith(folder + "/"):
+            paths |= {entry.path for entry in os.scandir(folder) if ".so" in entry.name}
+        elif folder not in own:
+            paths.add(folder)
+    return sorted(p for p in paths if os.path.exists(p)), [library, *own]  # noqa: PTH110
+
+
+def _loader() -> list[str]:
+    """The dynamic loader: the kernel starts it together with a program."""
+    with open(sys.executable, "rb") as file:  # noqa: PTH123
+        head = file.read(65_536)
+    start = head.find(b"/ld-")
+    begin, end = head.rfind(b"\0", 0, start) + 1, head.find(b"\0", start)
+    return [os.fsdecode(head[begin:end])] if start >= 0 else []
 
 
 def _limits(settings: dict[str, Any], own_user: bool) -> list[str]:
@@ -200,7 +237,7 @@ def _limits(settings: dict[str, Any], own_user: bool) -> list[str]:
     return ["rlimits"]
 
 
-def _landlock(folder: str, readable: list[str]) -> list[str]:
+def _landlock(folder: str, readable: list[str], folders: list[str]) -> list[str]:
     """No file but these; from version 4 no TCP; from 6 no signal to the outside (landlock(7))."""
     create, add, restrict = 444, 445, 446  # the same numbers on every architecture
     abi = _libc.syscall(create, None, 0, 1)
@@ -226,6 +263,10 @@ def _landlock(folder: str, readable: list[str]) -> list[str]:
         return done
 
     done = allow(folder, _WORK)
+    for path in folders:
+        done &= allow(path, _READ_FOLDER)
+    for path in (sys.executable, *_loader()):
+        done &= allow(path, _READ_FILE | _EXECUTE)
     for path in readable:
         right = _READ_FILE | (_READ_FOLDER if os.path.isdir(path) else 0)  # noqa: PTH112
         done &= allow(path, right | (_WRITE_FILE | _TRUNCATE if path == "/dev/null" else 0))
@@ -234,124 +275,13 @@ def _landlock(folder: str, readable: list[str]) -> list[str]:
     return ["landlock", *(["landlock net"] if net else [])] if done else []
 
 
-def _seccomp(program: bytes) -> Any:
-    """A call that installs a filter for its thread and those that this one starts.
-
-    It raises `OSError` where the kernel refuses. All of it is C code but the check of the result.
-    """
+def _seccomp(program: bytes) -> bool:
+    """Install a filter for this process and what it becomes; whether the kernel took it."""
 
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
-    def check(result: int) -> None:
-        if result:
-            raise OSError("no seccomp")
-
-    prctl = ctypes.CDLL(None).prctl
-    prctl.restype = check
-    return partial(prctl, 22, 2, ctypes.byref(Program(len(program) // 8, program)), 0, 0)
-
-
-class _Ending:
-    """Releases a lock when the thread that holds the last reference ends, however it ends."""
-
-    def __init__(self, release: Any) -> None:
-        self.release = release
-
-    def __del__(self) -> None:
-        self.release()
-
-
-def _judge(source: str, confine: Any) -> None:
-    """Run the program in a thread and write the verdict; never returns.
-
-    After the program has begun, this thread uses locals and C code only: whatever Python function
-    or builtin it would look up, the program may have replaced. The one letter that counts comes
-    from `passed`, which nothing but the step after the program's end appends to.
-    """
-    passed: list[bool] = []
-    errors: list[bytes] = []
-    ended = _thread.allocate_lock()
-    ended.acquire()
-    namespace = _fresh_module("candidate").__dict__
-    _fresh_module("__main__")  # not this one
-    steps = (
-        confine,
-        partial(exec, source, namespace),
-        partial(passed.append, True),
-        partial(id, _Ending(ended.release)),
-    )
-    # A Python handler would run in this thread whenever the program calls `interrupt_main`.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.unraisablehook = _reporter(errors)
-    sys.argv, write, leave, exact = ["candidate"], os.write, os._exit, type
-    for name in _FORBIDDEN_MODULES:
-        sys.modules[name] = None  # type: ignore[assignment]
-    sys.modules.pop("jail", None)
-    sys.addaudithook(_guard())
-    _thread.stack_size(_STACK)
-    run, start, drain = map(operator.call, steps), _thread.start_new_thread, deque
-    del steps, confine
-    verdict = _VERDICT
-    globals().clear()  # the program can find these functions, and must not find ctypes by them
-    start(drain, (run, 0))
-    del run
-    ended.acquire()
-    if passed and not errors:
-        write(verdict, b"P")
-    else:
-        text = errors[0] if errors else b"F"
-        write(verdict, text if exact(text) is bytes and text[:1] in b"FMB" else b"F")
-    leave(0)
-
-
-def _fresh_module(name: str) -> types.ModuleType:
-    module = sys.modules[name] = types.ModuleType(name)
-    return module
-
-
-def _guard() -> Any:
-    """An audit hook (it cannot be removed) that shuts the doors named in `_FORBIDDEN`."""
-    forbidden, modules = _FORBIDDEN, _FORBIDDEN_MODULES
-
-    def guard(event: str, arguments: tuple[Any, ...]) -> None:
-        if (
-            event in forbidden
-            or event[:7] == "ctypes."
-            or (event == "import" and arguments[0] in modules)
-        ):
-            raise PermissionError(1, "not allowed here", event)
-
-    return guard
-
-
-def _reporter(errors: list[bytes]) -> Any:
-    """What says which exception ended the program; runs in the program's thread."""
-    run, shown, most = deque, repr(deque), _ERROR_CHARACTERS
-
-    def report(unraisable: Any) -> None:
-        # A destructor's exception ends nothing, nor does another thread's. From Python 3.13 on,
-        # the thread's function is named in the message only.
-        if unraisable.object is not run and shown not in (unraisable.err_msg or ""):
-            return
-        kind, error, trace = unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback
-        letter = "M" if issubclass(kind, MemoryError) else "F"
-        if issubclass(kind, OSError) and getattr(error, "errno", None) in (1, 13, 18, 27, 28):
-            letter = "B"  # EPERM, EACCES, EXDEV, EFBIG, ENOSPC: the walls
-        line = getattr(error, "lineno", None) if issubclass(kind, SyntaxError) else None
-        while trace is not None:
-            if trace.tb_frame.f_code.co_filename == "<string>":
-                line = trace.tb_lineno
-            trace = trace.tb_next
-        try:
-            said = str(error)
-        except BaseException:
-            said = "(its message cannot be shown)"
-        text = f"{kind.__name__}: {said}" if said else kind.__name__
-        text = text[:most] + (f" (line {line})" if line else "")
-        errors.append((letter + text.replace("\0", " ")).encode("utf-8", "replace"))
-
-    return report
+    return bool(_libc.prctl(22, 2, ctypes.byref(Program(len(program) // 8, program)), 0, 0) == 0)
 
 
 if __name__ == "__main__":

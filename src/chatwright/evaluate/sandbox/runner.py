@@ -6,18 +6,19 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import selectors
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from chatwright.errors import UsageError
 from chatwright.evaluate.sandbox import filters
@@ -25,10 +26,10 @@ from chatwright.evaluate.sandbox import filters
 Status = Literal["passed", "failed", "timeout", "memory", "blocked"]
 
 _JAIL = Path(__file__).with_name("jail.py")
-_VERDICT = 1021  # where jail.py puts the descriptor of the verdict
+_JUDGE = _JAIL.with_name("judge.py")
 _START_SECONDS = 30.0  # for Python to start on a busy machine; the program's own time is extra
 _VERDICT_BYTES = 64_000
-_LETTERS: dict[str, Status] = {"P": "passed", "F": "failed", "M": "memory", "B": "blocked"}
+_LETTERS: dict[str, Status] = {"F": "failed", "M": "memory", "B": "blocked"}
 _NEEDED = ("landlock", "seccomp")
 
 
@@ -80,6 +81,7 @@ class Outcome:
 class Protection:
     """Which protections a probe found in force on this machine (`applied`, the kernel's names).
 
+    `no ctypes` among them: Python's ctypes is kept from the program as well (see `judge`).
     `files`: no file outside the work folder can be opened. `network`: no socket can be made.
     `processes`: no process can be started. Each was tried, not only asked for.
     """
@@ -99,9 +101,10 @@ def run_python(source: str, limits: Limits | None = None, *, unsafe: bool = Fals
 
     The program runs with `__name__ == "candidate"`, a clean environment, a fixed hash seed, an
     empty standard input and an empty folder of its own; it can import Python's own library and
-    nothing else. `passed` cannot be had by exiting or printing (see `jail`), yet a program that
-    shares an interpreter with its tests can always cheat them from inside, e.g. by an answer that
-    equals everything: a score is as honest as the tests.
+    nothing else, and no ctypes. `passed` cannot be had by exiting, printing or looking for the
+    judge among Python's objects; `judge` says what remains. A program that shares an interpreter
+    with its tests can always cheat them from inside, e.g. by an answer that equals everything: a
+    score is as honest as the tests.
 
     Raises `UsageError` where this machine cannot keep the program from files, network and
     processes, unless `unsafe`, which runs it with whatever protection there is.
@@ -196,32 +199,37 @@ def _run(
 ) -> tuple[Outcome, list[str], tuple[str, ...]]:
     """The outcome, the needed protections that could not be had, and those that were applied."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="chatwright-", ignore_cleanup_errors=True) as folder:
-        reading, writing = os.pipe()
+    secret = secrets.token_hex(16)
+    with (
+        tempfile.TemporaryDirectory(prefix="chatwright-", ignore_cleanup_errors=True) as folder,
+        _pipe() as verdict_pipe,
+        _pipe() as report_pipe,
+    ):
+        theirs = (verdict_pipe[1], report_pipe[1])
+        settings = _settings(source, limits, need, namespaces=namespaces) | {
+            "folder": folder,
+            "secret": secret,
+            "verdict": theirs[0].fileno(),
+            "report": theirs[1].fileno(),
+        }
+        process = _start(folder, theirs)
+        ours = (verdict_pipe[0].fileno(), report_pipe[0].fileno())
         try:
-            settings = _settings(
-                source, limits, need, folder, verdict=writing, namespaces=namespaces
-            )
-            process = _start(settings, folder, writing)
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        try:
-            output, verdict, in_time = _collect(process, reading, settings, limits)
+            for end_of_pipe in theirs:
+                end_of_pipe.close()
+            output, verdict, report, in_time = _collect(process, ours, settings, limits)
         finally:
             _end(process)
-            os.close(reading)
     seconds = time.monotonic() - started
     text = output.decode("utf-8", "replace")
-    if not verdict:
+    facts, end = _read_report(report)
+    if not (verdict or facts.get("missing")):
         raise UsageError(
             f"the code sandbox did not start: {text.strip()[-300:] or 'no reason given'}",
             where=_python(),
             hint="it needs Linux and Python's own library; is the machine out of memory?",
         )
-    status, error, facts = _read_verdict(verdict, in_time, limits)
+    status, error = _read_verdict(verdict, secret, end, in_time, limits)
     return (
         Outcome(status, text, error, seconds),
         list(facts.get("missing", [])),
@@ -230,36 +238,33 @@ def _run(
 
 
 def _settings(
-    source: str,
-    limits: Limits,
-    need: tuple[str, ...],
-    folder: str,
-    *,
-    verdict: int,
-    namespaces: bool,
-) -> bytes:
+    source: str, limits: Limits, need: tuple[str, ...], *, namespaces: bool
+) -> dict[str, Any]:
     locked = filters.supported()
     first = filters.candidate_filter(deny_truncate=_landlock_version() < 3) if locked else b""
-    second = filters.descriptor_filter(_VERDICT) if locked else b""
-    return json.dumps(
-        {
-            "source": source.encode("utf-8", "replace").decode("utf-8"),  # no lone surrogates
-            "folder": folder,
-            "verdict": verdict,
-            "need": need,
-            "namespaces": namespaces,
-            "candidate_filter": first.hex(),
-            "descriptor_filter": second.hex(),
-            "cpu_seconds": limits.cpu_seconds,
-            "memory_bytes": limits.memory_bytes,
-            "file_bytes": limits.file_bytes,
-            "folder_bytes": limits.folder_bytes,
-            "threads": limits.threads,
-        }
-    ).encode()
+    return {
+        "source": source.encode("utf-8", "replace").decode("utf-8"),  # no lone surrogates
+        "judge": _JUDGE.read_text("utf-8"),
+        "need": need,
+        "namespaces": namespaces,
+        "candidate_filter": first.hex(),
+        "cpu_seconds": limits.cpu_seconds,
+        "memory_bytes": limits.memory_bytes,
+        "file_bytes": limits.file_bytes,
+        "folder_bytes": limits.folder_bytes,
+        "threads": limits.threads,
+    }
 
 
-def _start(settings: bytes, folder: str, verdict: int) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The ends of a pipe, to read and to write, closed at the end."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as out, os.fdopen(writing, "wb", 0) as into:
+        yield out, into
+
+
+def _start(folder: str, pipes: Sequence[IO[bytes]]) -> subprocess.Popen[bytes]:
     # Nothing of our environment: it may hold keys. Not `-I`, which would ignore the hash seed, and
     # the same program must give the same outcome.
     environment = {
@@ -276,23 +281,24 @@ def _start(settings: bytes, folder: str, verdict: int) -> subprocess.Popen[bytes
         stderr=subprocess.STDOUT,
         cwd=folder,
         env=environment,
-        pass_fds=(verdict,),
+        pass_fds=[pipe.fileno() for pipe in pipes],
         start_new_session=True,  # so that the whole group can be killed
     )
 
 
 def _collect(
-    process: subprocess.Popen[bytes], verdict: int, settings: bytes, limits: Limits
-) -> tuple[bytes, bytes, bool]:
-    """What was printed (cut), the verdict's bytes, and whether it all ended in time."""
+    process: subprocess.Popen[bytes], pipes: Sequence[int], settings: dict[str, Any], limits: Limits
+) -> tuple[bytes, bytes, bytes, bool]:
+    """What was printed (cut), the verdict, the report, and whether it all ended in time."""
     assert process.stdin and process.stdout
     try:
-        process.stdin.write(settings)
+        process.stdin.write(json.dumps(settings).encode())
         process.stdin.close()
     except BrokenPipeError:
         pass  # the jail did not start: there will be no verdict
-    output, said = bytearray(), bytearray()
-    keep = {process.stdout.fileno(): (output, limits.output_bytes), verdict: (said, _VERDICT_BYTES)}
+    output, said, report = bytearray(), bytearray(), bytearray()
+    keep = {process.stdout.fileno(): (output, limits.output_bytes)}
+    keep |= {pipes[0]: (said, _VERDICT_BYTES), pipes[1]: (report, _VERDICT_BYTES)}
     deadline = time.monotonic() + _START_SECONDS
     begun = False
     with selectors.DefaultSelector() as selector:
@@ -301,7 +307,7 @@ def _collect(
         while selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
-                return bytes(output), bytes(said), False
+                return bytes(output), bytes(said), bytes(report), False
             for key, _ in selector.select(left):
                 data = os.read(key.fd, 65_536)
                 if not data:
@@ -309,9 +315,9 @@ def _collect(
                     continue
                 kept, most = keep[key.fd]
                 kept += data[: max(0, most - len(kept))]
-                if not begun and said:  # the first record: everything is locked, it begins now
+                if not begun and said:  # everything is locked, the program begins now
                     begun, deadline = True, time.monotonic() + limits.wall_seconds
-    return bytes(output), bytes(said), True
+    return bytes(output), bytes(said), bytes(report), True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -325,22 +331,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
+def _read_report(report: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the jail applied, and how the process ended: what the program has no hand in."""
+    lines = [json.loads(line) for line in report.splitlines()]
+    return lines[0] if lines else {}, lines[1] if len(lines) > 1 else {}
+
+
 def _read_verdict(
-    verdict: bytes, in_time: bool, limits: Limits
-) -> tuple[Status, str | None, dict[str, Any]]:
-    """The records: what was applied, the verdict, how the process ended; NUL between them."""
-    records = verdict.split(b"\0")
-    facts: dict[str, Any] = json.loads(records[0])
-    said = records[1] if len(records) > 1 else b""
+    verdict: bytes, secret: str, end: dict[str, Any], in_time: bool, limits: Limits
+) -> tuple[Status, str | None]:
+    """`verdict` is R (ready), and P with the secret or why not. The program may write to it."""
+    said = verdict[1:]
+    if said.startswith(b"P" + secret.encode()):
+        return "passed", None
     letter = said[:1].decode("ascii", "replace")
-    if letter == "P":
-        return "passed", None, facts
     if letter in _LETTERS:
         message = said[1:].decode("utf-8", "replace") or "ended before its last statement"
-        return _LETTERS[letter], message, facts
+        return _LETTERS[letter], message
     if not in_time:
-        return "timeout", f"not done after {limits.wall_seconds:g} s", facts
-    return (*_ended(json.loads(records[2]) if len(records) > 2 else {}, limits), facts)
+        return "timeout", f"not done after {limits.wall_seconds:g} s"
+    return _ended(end, limits)
 
 
 def _ended(end: dict[str, Any], limits: Limits) -> tuple[Status, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from chatwright.errors import DataError, SourceError, UsageError
+from chatwright.evaluate.items import choose
 from chatwright.evaluate.tasks.rendering import Renderer
 from chatwright.evaluate.tasks.schema import Item, Source, Task, TaskSpec
 from chatwright.evaluate.tasks.sources import (
@@ -127,7 +127,7 @@ def load_task(
             task.skipped += lost
         for group in dict.fromkeys(item.group for item in items):
             there = [item for item in pool if item.group == group]
-            shots[group] = _choose(there, spec.shots, seed)
+            shots[group] = choose(there, spec.shots, seed, Item.digest)
             if len(shots[group]) < spec.shots:
                 where = f" for {group}" if group else ""
                 raise DataError(
@@ -141,7 +141,7 @@ def load_task(
     for group in dict.fromkeys(item.group for item in items):
         worked = [renderer.example(item) for item in shots.get(group, ())]
         task.examples[group] = spec.instruction + spec.separator.join([*worked, ""])
-    task.items = items if limit is None else _choose(items, limit, seed)
+    task.items = choose(items, limit, seed, Item.digest)
     if not task.items:
         first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise DataError(f"no item of this task can be asked{first}", where=f"{path} ({origin})")
@@ -193,19 +193,6 @@ def _render(
         except ValueError as error:
             skipped.append((row.where, str(error)))
     return items, skipped
-
-
-def _choose(items: Sequence[Item], count: int, seed: int) -> list[Item]:
-    """`count` of the items, in their order."""
-    if len(items) <= count:
-        return list(items)
-
-    def lot(item: Item) -> tuple[bytes, str]:
-        text = f"{seed}:{item.digest()}".encode()
-        return hashlib.blake2b(text, digest_size=8).digest(), item.id
-
-    chosen = {item.id for item in sorted(items, key=lot)[:count]}
-    return [item for item in items if item.id in chosen]
 
 
 def _path(name: str, known: dict[str, Path], base: Path | None) -> Path:

@@ -8,7 +8,6 @@ that follows from its beginning, is continued without having been memorised.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ import numpy as np
 from chatwright.errors import ContextError
 from chatwright.evaluate.journal import Journal
 from chatwright.evaluate.results import Skipped
-from chatwright.evaluate.statistics import Estimate, bootstrap
+from chatwright.evaluate.statistics import bootstrap, wilson
 from chatwright.govern.audit.results import CopyRate, Example, Match, PrefixRates
 from chatwright.govern.audit.rows import Sample
 from chatwright.progress import Task
@@ -113,22 +112,6 @@ def attack(
     return found, skipped
 
 
-def share(values: Sequence[bool]) -> Estimate:
-    """A share with its Wilson (1927) interval.
-
-    The bootstrap would be sure of what it cannot know: of forty rows that all failed, every draw
-    fails too, and 0 % [0, 0] is what an audit must not say. Wilson's says [0, 8.8].
-    """
-    count, z = len(values), 1.959963984540054
-    found = sum(values) / count
-    middle = (found + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(found * (1 - found) / count + z * z / (4 * count**2))
-    half /= 1 + z * z / count
-    low = 0.0 if found == 0 else max(0.0, middle - half)
-    high = 1.0 if found == 1 else min(1.0, middle + half)
-    return Estimate(found, low, high, count)
-
-
 def rates(
     found: Mapping[int, Mapping[str, Match]], *, near: float = NEAR, seed: int = 0
 ) -> list[PrefixRates]:
@@ -142,8 +125,8 @@ def rates(
         lines.append(
             PrefixRates(
                 prefix=length,
-                exact=share([m.exact for m in matches]),
-                near=share([m.similarity >= near for m in matches]),
+                exact=wilson(sum(m.exact for m in matches), len(matches)),
+                near=wilson(sum(m.similarity >= near for m in matches), len(matches)),
                 common=bootstrap(common, seed=seed),
             )
         )
@@ -160,7 +143,7 @@ def rates_by_copies(matches: Mapping[str, Match], holders: Mapping[str, int]) ->
             if low <= max(1, holders.get(i, 1)) and (high is None or holders.get(i, 1) <= high)
         ]
         if inside:
-            lines.append(CopyRate(low, high, share(inside)))
+            lines.append(CopyRate(low, high, wilson(sum(inside), len(inside))))
     return lines
 
 

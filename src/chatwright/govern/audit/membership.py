@@ -83,11 +83,6 @@ def blind_score(row: Observed) -> float:
 ATTACKS = {"loss": loss_score, "min-20%": min_k_score, "zlib": zlib_score}
 
 
-def roc_auc(members: Floats, others: Floats) -> float:
-    """Probability that a member scores above a non-member, ties counting half."""
-    return float(_wins(members, others).mean())
-
-
 def tpr_at_fpr(members: Floats, others: Floats, rate: float = FALSE_POSITIVES) -> float:
     """Share of members above the lowest threshold that at most `rate` of the others exceed.
 

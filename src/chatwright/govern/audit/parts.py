@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chatwright.evaluate.journal import Journal
-from chatwright.evaluate.likelihood import Scored
+from chatwright.evaluate.likelihood import Floats, Scored, token_losses
 from chatwright.evaluate.results import Skipped
 from chatwright.govern.audit import canaries as secrets
 from chatwright.govern.audit import counterfactual, extraction
 from chatwright.govern.audit.canaries import Canary
-from chatwright.govern.audit.losses import Floats, losses_of, token_losses
+from chatwright.govern.audit.losses import losses_of
 from chatwright.govern.audit.membership import Observed
 from chatwright.govern.audit.membership import membership as judge_all
 from chatwright.govern.audit.results import Audit, CanaryResult, Match, Memorisation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chatwright.errors import DataError
+from chatwright.evaluate.items import lot
 from chatwright.evaluate.results import Skipped
 from chatwright.records import Conversation, Dataset, Document
-from chatwright.records.results import Result, read_result, walk
+from chatwright.records.results import (
+    Result,
+    data_names,
+    place_of,
+    read_result,
+    training_chain,
+    training_settings,
+)
 
 if TYPE_CHECKING:
     from chatwright.tokenizer import Tokenizer
@@ -78,15 +85,13 @@ def training_data(checkpoint: Path, workspace: Workspace | None = None) -> Train
     earlier: list[Path] = []
     own: list[Path] = []
     held_out: Path | None = None
-    for result in walk([(model.name, checkpoint)]):
-        if result.kind != "model":
-            continue
-        settings = result.info.get("settings") or {}
-        mine = result.fingerprint == model.fingerprint
-        (own if mine else earlier).extend(
-            _locate(result, name, workspace) for name in _names(settings.get("data"))
+    chain, _ = training_chain(model, workspace.models if workspace else None)
+    for result in reversed(chain):
+        settings = training_settings(result)
+        (own if result is model else earlier).extend(
+            _locate(result, name, workspace) for name in data_names(settings.get("data"))
         )
-        # The checkpoint itself comes last in the chain, so its own held-out rows win.
+        # The checkpoint itself comes last, so its own held-out rows win.
         validation = settings.get("validation")
         if isinstance(validation, str):
             held_out = _locate(result, validation, workspace)
@@ -101,30 +106,20 @@ def training_data(checkpoint: Path, workspace: Workspace | None = None) -> Train
 
 def base_of(model: Result) -> str | None:
     """The model that a checkpoint was trained from: a path where it is ours, else its name."""
-    base = (model.info.get("settings") or {}).get("model")
+    base = training_settings(model).get("model")
     if not isinstance(base, str):
         return None  # fresh weights
     return next((str(model.parent_path(p)) for p in model.parents if p.name == base), base)
 
 
-def _names(data: Any) -> list[str]:
-    parts = [data] if isinstance(data, str) else data if isinstance(data, list) else []
-    names = [part.get("data") if isinstance(part, Mapping) else part for part in parts]
-    return [name for name in names if isinstance(name, str)]
-
-
 def _locate(result: Result, name: str, workspace: Workspace | None) -> Path:
     """The folder of a dataset that a checkpoint's settings name."""
-    places = [result.parent_path(p) for p in result.parents if p.name == name]
-    if workspace is not None:
-        places.append(workspace.datasets / name)
-    places.append(Path(name))
-    for place in places:
-        if (place / "dataset.json").exists():
-            return place
+    place = place_of(result, name, workspace.datasets if workspace else None)
+    if (place / "dataset.json").exists():
+        return place
     raise DataError(
         f"{result.name} was trained on {name!r}, which is not there any more",
-        where=str(places[0]),
+        where=str(place),
         hint="build it again, or name the training data yourself: --train DATASET",
     )
 
@@ -140,11 +135,7 @@ def lots(datasets: Sequence[Dataset], seed: int) -> list[tuple[Dataset, str]]:
         for row_id, meta in zip(table["id"].to_pylist(), table["meta"].to_pylist(), strict=True):
             if '"canary":' not in (meta or ""):
                 seen.setdefault(row_id, dataset)
-
-    def lot(row_id: str) -> bytes:
-        return hashlib.blake2b(f"{seed}:{row_id}".encode(), digest_size=8).digest()
-
-    return [(seen[row_id], row_id) for row_id in sorted(seen, key=lambda i: (lot(i), i))]
+    return [(seen[row_id], row_id) for row_id in sorted(seen, key=lambda i: (lot(seed, i), i))]
 
 
 def draw(
