@@ -19,6 +19,7 @@ from chatwright.evaluate.forest import (
     shared_prefix,
 )
 from chatwright.evaluate.likelihood import Scored, sequence_likelihoods
+from chatwright.evaluate.packed import packed_weights
 from chatwright.model.config import ModelConfig
 from chatwright.model.transformer import Transformer
 
@@ -80,7 +81,8 @@ def test_every_context_keeps_a_token_of_its_own() -> None:
     shots = list(range(10)) * 4
     rows: list[list[Pair]] = [[(shots, [1])], [([*shots, 5], [1])]]
     assert shared_prefix(rows) == shots[:-1]
-    assert shared_prefix([[([1, 2, 3], [1])], [([1, 2, 4], [1])]]) == []  # too short to be worth it
+    assert shared_prefix([[([1, 2, 3], [1])], [([1, 2, 4], [1])]]) == [1, 2]
+    assert shared_prefix([[([1, 2, 3], [1])], [([1, 3, 4], [1])]]) == []  # not worth it
 
 
 def test_greedy_is_what_the_model_would_say(model: Transformer) -> None:
@@ -101,6 +103,22 @@ def test_bfloat16_folds_heads_and_stays_near_float32(model: Transformer) -> None
     rows: list[list[Pair]] = [[([1, 2, 3, i], [4, 5]), ([1, 2, 3, i], [6])] for i in range(8)]
     for found, exact in zip(scores(half, rows), scores(model, rows), strict=True):
         assert [s.nll for s in found] == pytest.approx([s.nll for s in exact], rel=0.05)
+
+
+def test_packed_weights_give_the_same_bits_and_are_gone_afterwards(model: Transformer) -> None:
+    half = Transformer.random(model.config, seed=3).to(torch.bfloat16).eval()
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
+    with torch.inference_mode():
+        hidden = half.hidden(tokens)
+        logits = half.logits(hidden)
+        with packed_weights(half) as head:
+            assert torch.equal(half.hidden(tokens), hidden)
+            assert torch.equal(head(hidden), logits)
+        assert torch.equal(half.hidden(tokens), hidden)
+        half.layers[0].mlp.up_proj.weight.zero_()  # nothing packed is left over
+        assert not torch.equal(half.hidden(tokens), hidden)
+    with packed_weights(model) as head:
+        assert head == model.logits  # float32 has no use for it
 
 
 def test_many_logits_are_made_piece_by_piece(

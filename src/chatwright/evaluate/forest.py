@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chatwright.evaluate.packed import Head, packed_weights
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -31,7 +33,7 @@ _LOGITS_AT_A_TIME = 128
 # product; lengths are rounded up so that there are few.
 _ROUND_LENGTH = 16
 _ROUND_TOKENS = 64
-_LEAST_PREFIX = 32  # a shorter shared prefix is cheaper computed with each item
+_LEAST_PREFIX = 2  # one shared token ("Question") is as cheap computed with each item
 
 Pair = tuple[Sequence[int], Sequence[int]]  # context and continuation, as tokens
 
@@ -126,14 +128,14 @@ def score_options(
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), packed_weights(model) as head:
             kept: _Prefix | None = None
             for batch in group([len(tree.tokens) for tree in trees]):
                 if not wanted(batch):
                     continue
                 if prefix and kept is None:
                     kept = _read_prefix(model, prefix)
-                yield batch, _score(model, [trees[i] for i in batch], kept, vocabulary)
+                yield batch, _score(model, head, [trees[i] for i in batch], kept, vocabulary)
     finally:
         model.train(training)
 
@@ -183,6 +185,7 @@ def _read_prefix(model: Transformer, tokens: Sequence[int]) -> _Prefix:
 
 def _score(
     model: Transformer,
+    head: Head,
     trees: Sequence[Tree],
     prefix: _Prefix | None,
     vocabulary: int | None,
@@ -211,7 +214,7 @@ def _score(
     states = hidden[torch.from_numpy(np.maximum(nodes, 0)).to(device)]
     if len(nodes) and nodes[0] < 0 and prefix is not None:
         states[0] = prefix.state[0]
-    nll, best = _token_nats(model, states, places, np.array(wanted, dtype=np.int64), vocabulary)
+    nll, best = _token_nats(head, states, places, np.array(wanted, dtype=np.int64), vocabulary)
     scores: list[list[OptionScore]] = []
     at = 0
     for tree in trees:
@@ -226,7 +229,7 @@ def _score(
 
 
 def _token_nats(
-    model: Transformer,
+    head: Head,
     states: Tensor,
     places: np.ndarray,
     wanted: np.ndarray,
@@ -246,7 +249,7 @@ def _token_nats(
         end = min(start + _LOGITS_AT_A_TIME, len(states))
         # The same number of rows each time: see _ROUND_TOKENS.
         rows = torch.arange(start, end + -(end - start) % _ROUND_LENGTH).clamp_(max=end - 1)
-        logits = model.logits(states[rows.to(states.device)])[: end - start, :vocabulary]
+        logits = head(states[rows.to(states.device)])[: end - start, :vocabulary]
         low, high = np.searchsorted(places, [start, end])
         row = torch.from_numpy(places[low:high] - start).to(logits.device)
         picked = logits[row, torch.from_numpy(tokens[low:high]).to(logits.device)]

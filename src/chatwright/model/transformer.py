@@ -69,7 +69,7 @@ def rope_tables(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor,
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn pair (i, i + D/2) of each head of `x` [B, heads, T, D] by its position's angle."""
-    first, second = x.float().chunk(2, dim=-1)
+    first, second = x.chunk(2, dim=-1)  # in float32 from here: the tables are
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return turned.to(x.dtype)
 

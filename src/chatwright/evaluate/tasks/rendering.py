@@ -55,6 +55,7 @@ def _environment() -> Any:
         "sentence_case": sentence_case,
         "letters": lambda choices: [_LETTERS[i] for i in range(len(choices))],
         "detokenized": detokenized,
+        "without_markup": without_markup,
         "sub": lambda text, pattern, new: re.sub(pattern, new, str(text)),
     }
     return environment
@@ -74,6 +75,16 @@ def sentence_case(text: str) -> str:
     'a man sits. He'
     """
     return re.sub(r"([.!?]\s+)([a-z])", lambda m: m[1] + m[2].upper(), text)
+
+
+def without_markup(text: str) -> str:
+    """WikiHow's text without its `[title]`, `[header]` and `[step]`, as HellaSwag is asked.
+
+    >>> without_markup("[header] How to bake [title] Mix it.")
+    'How to bake. Mix it.'
+    """
+    text = re.sub(r"\[.*?\]", "", str(text).replace(" [title]", ". "))
+    return re.sub(r"  +", " ", text).strip()
 
 
 def detokenized(text: str) -> str:
