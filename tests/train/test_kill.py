@@ -37,7 +37,9 @@ def run(case: str, tokenizer: Tokenizer, scratch: Path | None) -> dict[str, torc
 
 
 def start(case: str, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "tests.train.test_kill", case, str(folder)])
+    # From within `tests`: a package that is installed may bring a `tests` of its own.
+    command = [sys.executable, "-m", "train.test_kill", case, str(folder)]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[1])
 
 
 @pytest.fixture(scope="module")
