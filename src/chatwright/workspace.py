@@ -63,13 +63,15 @@ class Workspace:
     def model(self, name: str) -> Path | None:
         """The folder of a checkpoint of this workspace, or None where the name is not one."""
         path = self.models / name
-        return path if (path / "config.json").exists() else None
+        whole = (path / "config.json").exists() or (path / "model.gguf").exists()
+        return path if whole else None
 
     def list_datasets(self) -> list[str]:
         return _names(self.datasets, "dataset.json")
 
     def list_models(self) -> list[str]:
-        return _names(self.models, "config.json")
+        found = (*_names(self.models, "config.json"), *_names(self.models, "model.gguf"))
+        return sorted(set(found))
 
     def list_assistants(self) -> list[str]:
         return sorted(p.stem for p in self.assistants.glob("*.json"))

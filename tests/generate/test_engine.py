@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import gc
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from fake_runner import FakeLogits, FakeRunner
 from torch import Tensor
 
 from chatwright.errors import ChatwrightError, ContextError, ModelError, UsageError
 from chatwright.generate import Engine, SamplingParams
-from chatwright.generate.request import RequestState
+from chatwright.generate.group import StepLogits, Vocabulary
+from chatwright.generate.memory import Memory
+from chatwright.generate.request import PlainGroup
+from chatwright.generate.sampler import Sampler
 from chatwright.model import Transformer
 from chatwright.tokenizer import Tokenizer
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
 ENDLESS = SamplingParams(temperature=0, max_tokens=10**6)
+SETUP = "chatwright.generate.torch_setup"
 CONTEXT = 160  # the window of the tiny model in conftest.py
 Reference = Callable[[list[int], int], tuple[list[int], list[float]]]
 
@@ -105,9 +115,9 @@ def test_a_long_prompt_does_not_stop_the_others(
     steps: list[int] = []
     hidden = model.hidden
 
-    def counted(tokens: Tensor, *rest: object) -> Tensor:
+    def counted(tokens: Tensor, *rest: Any, **options: Any) -> Tensor:
         steps.append(tokens.shape[1])
-        return hidden(tokens, *rest)  # type: ignore[arg-type]
+        return hidden(tokens, *rest, **options)
 
     monkeypatch.setattr(model, "hidden", counted)
     with Engine(model, tokenizer) as engine:
@@ -153,14 +163,15 @@ def test_a_seed_gives_the_same_answer_in_any_company(
 def test_repetition_penalty_counts_prompt_and_answer(
     engine: Engine, model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]]
 ) -> None:
-    from chatwright.generate.sampler import penalise
+    from chatwright.generate.logits import penalise_repetition
 
     prompt = prompts[5]
     ids = list(prompt)
     with torch.inference_mode():
         for _ in range(10):
-            logits = model(torch.tensor([ids]))[0, -1, : tokenizer.vocab_size]
-            ids.append(int(penalise(logits, torch.tensor(ids), 1.5).argmax()))
+            logits = model(torch.tensor([ids]))[0, -1, : tokenizer.vocab_size].numpy()
+            penalise_repetition(logits, np.unique(ids), 1.5)
+            ids.append(int(logits.argmax()))
             if ids[-1] in tokenizer.eos_ids:
                 break
     params = SamplingParams(temperature=0, max_tokens=10, repetition_penalty=1.5)
@@ -240,10 +251,17 @@ def test_a_stream_never_splits_a_character(tokenizer: Tokenizer) -> None:
     text = "逐个生成：你好，世界！🎉 naïve ☕ 𠮷"
     ids = tokenizer.encode(text)
     assert len(ids) > len(text)  # some characters take more than one token
-    state = RequestState([1], SamplingParams(temperature=0), 999, tokenizer.detokenizer(), set())
+    size = tokenizer.vocab_size
+    params = SamplingParams(temperature=0)
+    vocabulary = Vocabulary(size, frozenset(), tokenizer.detokenizer)
+    group = PlainGroup([1], params, vocabulary, Sampler(params, [1], size), limit=999)
+    runner = FakeRunner(size, n_blocks=4)
+    memory = Memory(runner)
     for token in ids:
-        state.accept(torch.zeros(tokenizer.vocab_size), token)
-    pieces = [state.events.get().text for _ in range(state.events.qsize())]  # type: ignore[union-attr]
+        row = np.zeros((1, size), np.float32)
+        row[0, token] = 1.0
+        group.advance([(group.sequences[0], StepLogits(FakeLogits(row), size), range(1))], memory)
+    pieces = [group.events.get().text for _ in range(group.events.qsize())]
     assert "".join(pieces) == text
     assert all("\ufffd" not in piece and piece for piece in pieces)
 
@@ -347,17 +365,39 @@ def test_a_smaller_context_is_kept(
             engine.submit([1] * 20)
 
 
-def test_little_memory_means_fewer_slots_before_a_smaller_window(
-    model: Transformer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+def test_little_memory_means_fewer_at_a_time_before_a_smaller_window(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    prompts: list[list[int]],
+    greedy: Reference,
 ) -> None:
-    from chatwright.generate.cache import bytes_per_position
+    """By default at most half of the machine's memory is used; all are answered all the same."""
+    from chatwright.generate.torch_cache import bytes_per_block
 
-    position = bytes_per_position(model.config, model.dtype)
-    for memory, slots, context in [(8, 4, CONTEXT), (5, 2, CONTEXT), (1, 1, CONTEXT // 2)]:
-        size = memory * CONTEXT * position
-        monkeypatch.setattr("chatwright.generate.engine.physical_memory", lambda size=size: size)
+    block = bytes_per_block(model.config, 32, model.dtype)
+    blocks = CONTEXT // 32
+    for memory, n_blocks, context in [(8, 4 * blocks, CONTEXT), (4, 2 * blocks, CONTEXT)]:
+        size = memory * blocks * block
+        monkeypatch.setattr(
+            "chatwright.generate.torch_setup.physical_memory", lambda size=size: size
+        )
         with Engine(model, tokenizer, max_batch=4) as engine:
-            assert (engine.max_batch, engine.context) == (slots, context)
+            assert (engine.stats()["blocks"]["total"], engine.context) == (n_blocks, context)
+            answers = engine.generate(prompts[:8], GREEDY)
+            assert [c.token_ids for c in answers] == [greedy(p, 12)[0] for p in prompts[:8]]
+            assert settled(engine)
+    for bound in (2 * block, None):
+        size = 4 * block
+        monkeypatch.setattr(
+            "chatwright.generate.torch_setup.physical_memory", lambda size=size: size
+        )
+        with Engine(model, tokenizer, max_batch=4, kv_memory=bound) as engine:
+            assert engine.context == 64
+            with pytest.raises(ContextError):
+                engine.submit([1] * 64)
+    with pytest.raises(UsageError, match="do not hold one block"):
+        Engine(model, tokenizer, kv_memory=10)
 
 
 # -- what breaks ---------------------------------------------------------------------------------
@@ -399,12 +439,12 @@ def test_an_error_in_the_model_reaches_who_takes_part_and_the_engine_goes_on(
     hidden = model.hidden
     calls = 0
 
-    def fails_once(*args: object) -> Tensor:
+    def fails_once(*args: Any, **options: Any) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == 4:
             raise RuntimeError("the disk of the sun fell in")
-        return hidden(*args)  # type: ignore[arg-type]
+        return hidden(*args, **options)
 
     monkeypatch.setattr(model, "hidden", fails_once)
     with Engine(model, tokenizer, max_batch=2) as engine:
@@ -481,3 +521,250 @@ def test_text_prompts(engine: Engine, tokenizer: Tokenizer) -> None:
     ]
     # A special token in text is plain text, so it is more than one token.
     assert engine.generate(["<|im_end|>"], GREEDY)[0].prompt_tokens > 1
+
+
+# -- what one may ask besides --------------------------------------------------------------------
+
+
+def test_several_answers_come_mixed_and_are_told_apart(
+    engine: Engine, prompts: list[list[int]], tokenizer: Tokenizer
+) -> None:
+    params = SamplingParams(temperature=1.1, seed=3, n=3, max_tokens=10)
+    pieces = list(engine.submit(prompts[3], params))
+    results = engine.submit(prompts[3], params).results()
+    assert [r.index for r in results] == [0, 1, 2]
+    assert len({tuple(r.token_ids) for r in results}) == 3
+    for result in results:
+        shown = "".join(piece.text for piece in pieces if piece.index == result.index)
+        assert shown == result.text == tokenizer.decode(result.token_ids)
+    request = engine.submit(prompts[3], params)
+    assert request.result() == request.results()[0]
+    # The first of several is the answer that one alone would be.
+    alone = SamplingParams(temperature=1.1, seed=3, max_tokens=10)
+    assert engine.generate([prompts[3]], alone)[0].token_ids == results[0].token_ids
+    assert settled(engine)
+
+
+def test_stop_tokens_end_and_ignored_ends_do_not(
+    model: Transformer, tokenizer: Tokenizer, engine: Engine, prompts: list[list[int]]
+) -> None:
+    whole = engine.generate([prompts[4]], GREEDY)[0]
+    third = whole.token_ids[2]
+    first = whole.token_ids.index(third)
+    stopped = engine.submit(
+        prompts[4], SamplingParams(temperature=0, max_tokens=12, stop_tokens=(third,))
+    ).result()
+    assert (stopped.token_ids, stopped.finish_reason) == (whole.token_ids[: first + 1], "stop")
+    assert stopped.text == tokenizer.decode(whole.token_ids[:first])
+    (end,) = [i for i in tokenizer.eos_ids if tokenizer.token_bytes(i) == b"<|im_end|>"]
+    for ignore, made in ((False, 1), (True, 6)):
+        params = SamplingParams(
+            temperature=0, max_tokens=6, logit_bias={end: 1e4}, ignore_end=ignore
+        )
+        answer = engine.submit(prompts[4], params).result()
+        assert (answer.token_ids, answer.text) == ([end] * made, "")
+
+
+def test_a_time_limit_ends_an_answer_with_what_there_is(
+    engine: Engine, prompts: list[list[int]], model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = model.hidden
+
+    def slow(*args: Any, **options: Any) -> Tensor:
+        time.sleep(0.02)
+        return hidden(*args, **options)
+
+    monkeypatch.setattr(model, "hidden", slow)
+    params = SamplingParams(temperature=0, max_tokens=10**6, timeout=0.3)
+    answer = engine.submit(prompts[0], params).result()
+    assert answer.finish_reason == "timeout"
+    assert 0 < len(answer.token_ids) < 40
+
+
+def test_what_happens_at_the_windows_end_is_chosen(
+    model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]]
+) -> None:
+    def params(end: str, size: int) -> SamplingParams:
+        return SamplingParams(temperature=0, max_tokens=size, window_end=end)  # type: ignore[arg-type]
+
+    prompt = max(prompts, key=len)
+    room = CONTEXT - len(prompt)
+    with Engine(model, tokenizer) as engine:
+        plain = engine.submit(prompt, params("stop", 300)).result()
+        assert len(plain.token_ids) == room
+        with pytest.raises(ContextError, match=f"{room + 1}.*together") as caught:
+            engine.submit(prompt, params("refuse", room + 1))
+        assert caught.value.where == "window_end"
+        assert len(engine.submit(prompt, params("refuse", room)).result().token_ids) == room
+        slid = engine.submit(prompt, params("slide", 300)).result()
+        assert len(slid.token_ids) == 300
+        assert slid.token_ids[:room] == plain.token_ids
+        assert len(engine.submit(prompt, params("slide", 300)).result().token_ids) == 300
+        assert settled(engine)
+        with pytest.raises(UsageError, match="too short to slide"):
+            engine.submit(prompt, SamplingParams(window_end="slide", sinks=100))
+    with (
+        Engine(model, tokenizer, context=90) as engine,
+        pytest.raises(UsageError, match="too short to slide"),
+    ):
+        engine.submit([1], params("slide", 300))
+
+
+def test_what_can_never_fit_the_memory_is_refused(
+    model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]]
+) -> None:
+    from chatwright.generate.torch_cache import bytes_per_block
+
+    memory = 8 * bytes_per_block(model.config, 32, model.dtype)
+    with Engine(model, tokenizer, kv_memory=memory) as engine:
+        assert engine.context == CONTEXT
+        for options in ({"n": 4}, {"beams": 4}, {"n": 2, "guidance": 1.5}):
+            params = SamplingParams(temperature=0, max_tokens=100, **options)  # type: ignore[arg-type]
+            with pytest.raises(UsageError, match="KV memory"):
+                engine.submit([1] * 40, params)
+        with pytest.raises(UsageError, match="KV memory"):
+            engine.submit([1], SamplingParams(n=2, window_end="slide"))
+        params = SamplingParams(temperature=1, seed=1, max_tokens=50, n=3)
+        fits = [engine.submit([1] * 40, params) for _ in range(3)]
+        answers = [[r.token_ids for r in request.results()] for request in fits]
+        assert answers[0] == answers[1] == answers[2]
+        assert settled(engine)
+
+
+def test_changed_weights_count_at_once_prefixes_or_not(
+    own_model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]]
+) -> None:
+    prompt = max(prompts, key=len)[:100]
+    with Engine(own_model, tokenizer) as engine:
+        before = engine.generate([prompt], GREEDY)[0]
+        assert engine.generate([prompt], GREEDY)[0].cached_tokens == 96
+        with torch.no_grad():
+            for parameter in own_model.parameters():
+                parameter.mul_(1.1)
+        changed = engine.generate([prompt], GREEDY)[0]
+        assert settled(engine)
+    with Engine(own_model, tokenizer, prefix_reuse=False) as engine:
+        wanted = engine.generate([prompt], GREEDY)[0]
+    assert changed == wanted
+    assert changed.token_ids != before.token_ids
+
+
+def test_reuse_is_told_and_kept_apart_by_tenant(
+    engine: Engine, prompts: list[list[int]], greedy: Reference
+) -> None:
+    prompt = max(prompts, key=len)[:100]
+    for tenant in ("one", "two"):
+        for cached in (0, 96):
+            answer = engine.generate([prompt], GREEDY, tenant=tenant)[0]
+            assert answer.cached_tokens == cached
+            assert answer.token_ids == greedy(prompt, 12)[0]
+    stats = engine.stats()
+    assert stats["reused_tokens"] == 192
+    assert stats["blocks"]["used"] == 0
+    assert stats["blocks"]["cached"] > 0
+    assert stats["runner"]["backend"] == "torch"
+
+
+# -- embeddings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [256, 7])
+def test_embeddings_are_the_models_own_states(
+    engine: Engine,
+    model: Transformer,
+    prompts: list[list[int]],
+    chunk: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chatwright.generate.scheduler.PREFILL_SHARED", chunk)
+    answers = [engine.submit(p, GREEDY) for p in prompts[:4]]
+    with torch.inference_mode():
+        states = [model.hidden(torch.tensor([p]))[0] for p in prompts]
+    mean = np.stack([s.mean(0).numpy() for s in states])
+    last = np.stack([s[-1].numpy() for s in states])
+    np.testing.assert_allclose(engine.embed(prompts, normalise=False), mean, atol=1e-5)
+    np.testing.assert_allclose(engine.embed(prompts, "last", normalise=False), last, atol=1e-5)
+    unit = engine.embed(prompts, tenant="x")
+    np.testing.assert_allclose(unit, mean / np.linalg.norm(mean, axis=1)[:, None], atol=1e-5)
+    assert unit.dtype == np.float32
+    assert all(request.result().token_ids for request in answers)
+    assert settled(engine)
+
+
+def test_embeddings_of_text_and_what_cannot_be_embedded(
+    engine: Engine, own_model: Transformer, tokenizer: Tokenizer
+) -> None:
+    text = "引擎读取提示"
+    both = engine.embed([text, tokenizer.encode(text)])
+    np.testing.assert_array_equal(both[0], both[1])
+    assert engine.embed([]).shape[0] == 0
+    for texts, said in (([text, ""], "text 1 has 0"), ([[1] * 161], "text 0 has 161")):
+        with pytest.raises(ContextError, match=said):
+            engine.embed(texts)  # type: ignore[arg-type]
+    assert engine.embed([[1] * 160]).shape == (1, 48)
+    with pytest.raises(UsageError, match="list of texts"):
+        engine.embed(text)
+    with pytest.raises(UsageError, match="pooling"):
+        engine.embed([text], pooling="max")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not in the vocabulary"):
+        engine.embed([[-1]])
+    with torch.no_grad():
+        own_model.embed_tokens.weight[5] = torch.nan
+    with Engine(own_model, tokenizer) as other:
+        with pytest.raises(ModelError, match="NaN"):
+            other.embed([[1, 2], [5, 5]])
+        assert np.isfinite(other.embed([[1] * 70])).all()
+
+
+# -- other runners -------------------------------------------------------------------------------
+
+
+def test_an_engine_over_another_runner_takes_it_over(tokenizer: Tokenizer) -> None:
+    runner = FakeRunner(tokenizer.vocab_size + 9, n_blocks=20, context=160)
+    with Engine(runner, tokenizer) as engine:
+        assert engine.context == 80  # twenty blocks of four
+        assert engine.runner is runner
+        # Padding of the vocabulary is never chosen, however likely.
+        answers = engine.generate([[1, 2, 3], [4]], GREEDY)
+        assert all(t < tokenizer.vocab_size for a in answers for t in a.token_ids)
+        assert engine.embed([[1, 2, 3]]).shape == (1, 8)
+        with pytest.raises(UsageError, match="without PyTorch"):
+            engine.model  # noqa: B018
+    assert runner.closed
+    for options in ({"kv_memory": 10**6}, {"kv_dtype": "int8"}):
+        with pytest.raises(UsageError, match="runner's own"):
+            Engine(runner, tokenizer, **options)  # type: ignore[arg-type]
+
+
+def test_an_answer_without_torch_does_not_import_it() -> None:
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from fake_runner import FakeRunner
+from chatwright.generate import Engine, SamplingParams
+
+class Tokenizer:
+    vocab_size, eos_ids, bos_id = 20, frozenset(), None
+    def detokenizer(self):
+        class Letters:
+            push = staticmethod(lambda token: chr(97 + token))
+            flush = staticmethod(lambda: "")
+        return Letters()
+
+with Engine(FakeRunner(20, n_blocks=40), Tokenizer()) as engine:
+    asked = (
+        SamplingParams(max_tokens=5, n=2, logprobs=True, top_p=0.9, repetition_penalty=1.1),
+        SamplingParams(max_tokens=5, temperature=0, lookup=3),
+        SamplingParams(max_tokens=5, temperature=0, beams=2),
+    )
+    for params in asked:
+        assert len(engine.submit([1, 2], params).result().token_ids) == 5
+    engine.embed([[1, 2]])
+heavy = {"torch", "scipy", "transformers", "pandas", "sklearn", "llguidance"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, here], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from tiny import FAMILIES, tiny_config, tiny_model
 import chatwright.model.transformer as module
 from chatwright.errors import ModelError
 from chatwright.model import ModelConfig, Transformer, load_model, save_model
+from chatwright.model.rope import rope_frequencies
 from chatwright.model.transformer import RMSNorm, rope_tables, rotate
 
 PROMPTS = [
@@ -121,13 +122,15 @@ def test_causal_by_default():
 
 def test_rope_is_relative_and_in_float32():
     q, k = torch.randn(1, 1, 1, 64), torch.randn(1, 1, 1, 64)
+    config = tiny_config(head_dim=64, rope_theta=100_000.0)
+    frequencies = torch.tensor(rope_frequencies(config)[0])
 
     def score(at_q: int, at_k: int) -> float:
-        tables = [rope_tables(torch.tensor([[at]]), 64, 100_000.0) for at in (at_q, at_k)]
+        tables = [rope_tables(torch.tensor([[at]]), frequencies) for at in (at_q, at_k)]
         return float((rotate(q, *tables[0]) * rotate(k, *tables[1])).sum())
 
     assert score(7, 3) == pytest.approx(score(8007, 8003), abs=2e-3)
-    cos, sin = rope_tables(torch.tensor([[8191]]), 64, 100_000.0)
+    cos, sin = rope_tables(torch.tensor([[8191]]), frequencies)
     assert cos.dtype == sin.dtype == torch.float32
     model = tiny_model(qk_norm=False).to(torch.bfloat16)
     with torch.no_grad():
@@ -194,8 +197,28 @@ def test_config_round_trip(family):
     ("change", "said"),
     [
         ({"model_type": "gpt2"}, "gpt2"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "RoPE scaling"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "llama3"),
+        ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "RoPE scaling 'longrope'"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "factor"),
+        ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "rope_scaling.*factor"),
+        ({"rope_scaling": {"type": "yarn", "factor": "two"}}, "rope_scaling.*factor"),
+        ({"rope_scaling": ["linear", 2]}, "rope_scaling is not a JSON object"),
+        ({"rope_parameters": "linear"}, "rope_parameters is not a JSON object"),
+        (
+            {"rope_scaling": {"rope_type": "linear", "factor": 2, "partial_rotary_factor": 0.5}},
+            "part",
+        ),
+        ({"partial_rotary_factor": 0.25}, "part of each head"),
+        ({"model_type": "mistral", "sliding_window": -3}, "sliding_window"),
+        ({"model_type": "mistral", "attention_bias": True, "sliding_window": 8}, "no known family"),
+        (
+            {
+                "model_type": "qwen2",
+                "use_sliding_window": True,
+                "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+                "max_window_layers": 0,
+            },
+            "layer_types",
+        ),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"mlp_bias": True}, "bias"),
         ({"quantization_config": {"bits": 4}}, "quantised"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,15 @@ def write_gguf(
     tokenizer: Tokenizer,
     kind: str = "F32",
     architecture: str = "llama",
+    *,
+    extra: Mapping[str, int | float | str] | None = None,
+    rope_divisors: np.ndarray | None = None,
 ) -> dict[str, torch.Tensor]:
     """Write `model` with the `gguf` package; matrices become `kind`. Returns what is to be read.
 
     Q4_K and Q6_K cannot be written by that package: their blocks are random bytes with small
-    scales, and what they mean is what the package reads from them.
+    scales, and what they mean is what the package reads from them. `extra` is metadata without the
+    architecture's name in front, `rope_divisors` the tensor of Llama 3's RoPE scaling.
     """
     config, rng = model.config, np.random.default_rng(5)
     writer = gguf.GGUFWriter(str(path), architecture)
@@ -91,6 +96,11 @@ def write_gguf(
     writer.add_value_length(config.head_dim)
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_layer_norm_rms_eps(config.norm_eps)
+    for key, value in (extra or {}).items():
+        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+        add[type(value)](f"{architecture}.{key}", value)  # type: ignore[operator]
+    if rope_divisors is not None:
+        writer.add_tensor("rope_freqs.weight", rope_divisors)
     vocab = tokenizer.spec["model"]["vocab"] | {
         a["content"]: a["id"] for a in tokenizer.spec["added_tokens"]
     }

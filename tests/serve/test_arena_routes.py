@@ -318,5 +318,7 @@ def test_the_program_serves_the_workspaces_studies(tmp_path: Path) -> None:
         assert [study["name"] for study in HTTP.get(root).json()["data"]] == ["harbour"]
         assert post(f"{root}/harbour/next", judge="Ada", form="compare").json()["task"]
         process.send_signal(signal.SIGTERM)
-        out, errors = process.communicate(timeout=20)
-        assert process.returncode == 0 and f"Judging    {address}/arena" in out, errors
+        # Not `communicate`, which would miss what `serving` has read ahead of its first line.
+        assert process.stdout is not None and process.stderr is not None
+        out, errors = process.stdout.read(), process.stderr.read()
+        assert process.wait(20) == 0 and f"Judging    {address}/arena" in out, errors

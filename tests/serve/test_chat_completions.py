@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from chat_server import HTTP, ScriptedEngine, until
+from chatwright.generate.params import Constraint
 
 QUESTION = [{"role": "user", "content": "How long does the gate open at spring tide?"}]
 
@@ -83,6 +84,40 @@ def test_parameters_reach_the_engine(client: openai.OpenAI, engine: ScriptedEngi
     assert (params.temperature, params.top_p, params.max_tokens) == (0.5, 0.9, 3)
     assert (params.stop, params.seed) == (("END", "完"), 7)
     assert (params.top_k, params.repetition_penalty) == (5, 1.1)
+
+
+def test_forms_and_penalties_reach_the_engine(
+    client: openai.OpenAI, engine: ScriptedEngine
+) -> None:
+    schema = {"type": "object", "properties": {"城市": {"type": "string"}}}
+    client.chat.completions.create(
+        model="harbour",
+        messages=QUESTION,
+        frequency_penalty=0.5,
+        presence_penalty=-1,
+        logit_bias={"50": -100, "7": 5},
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "city", "schema": schema, "strict": True},
+        },
+        extra_body={"min_p": 0.05, "typical_p": 0.9, "no_repeat_ngram": 3, "min_tokens": 2},
+    )
+    params = engine.params[-1]
+    assert (params.frequency_penalty, params.presence_penalty) == (0.5, -1)
+    assert params.logit_bias == ((7, 5.0), (50, -100.0))
+    assert params.constraint == Constraint.json_schema(schema)
+    assert (params.min_p, params.typical_p) == (0.05, 0.9)
+    assert (params.no_repeat_ngram, params.min_tokens) == (3, 2)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_beam_search(server: str, engine: ScriptedEngine, streamed: bool) -> None:
+    body = {"model": "harbour", "messages": QUESTION, "stream": streamed}
+    body |= {"num_beams": 4, "length_penalty": 0.5, "early_stopping": "never"}
+    assert HTTP.post(f"{server}/v1/chat/completions", json=body).status_code == 200
+    params = engine.params[-1]
+    assert (params.beams, params.length_penalty, params.early_stopping) == (4, 0.5, "never")
+    assert params.temperature == 0.0
 
 
 def test_defaults_are_the_assistants_own(client: openai.OpenAI, engine: ScriptedEngine) -> None:

@@ -12,8 +12,7 @@ import torch
 
 from chat_server import HTTP, PAGES, running, until
 from chatwright.assist import Assistant, AssistantSettings, Knowledge
-from chatwright.generate import Engine, SamplingParams
-from chatwright.model import load_model
+from chatwright.generate import Engine, SamplingParams, load_engine
 from chatwright.model.config import ModelConfig
 from chatwright.model.transformer import Transformer
 from chatwright.serve import Registry, Served, create_app
@@ -93,8 +92,7 @@ def test_seeds_and_stops_reach_the_sampler(random_server: str) -> None:
 
 @pytest.fixture(scope="module")
 def smollm2(smollm2_gguf: Path, knowledge: Path) -> Iterator[openai.OpenAI]:
-    model, tokenizer = load_model(smollm2_gguf)
-    with Engine(model, tokenizer, context=1024, max_batch=2) as engine:
+    with load_engine(smollm2_gguf, context=1024, max_batch=2) as engine:
         settings = AssistantSettings(sampling=SamplingParams(temperature=0, max_tokens=32))
         served = {
             "plain": Assistant(engine, None, settings),

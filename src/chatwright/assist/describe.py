@@ -142,8 +142,8 @@ def read_description(path: Path) -> Description:
 
 def checkpoint_fingerprint(folder: Path) -> str | None:
     """What `lineage.json` of a checkpoint says it is; None for one that is not ours."""
-    if not (folder / "config.json").exists():
-        raise ModelError("no model here (config.json is missing)", where=str(folder))
+    if not any((folder / name).exists() for name in ("config.json", "model.gguf")):
+        raise ModelError("no model here (no config.json and no model.gguf)", where=str(folder))
     file = folder / "lineage.json"
     if not file.exists():
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,17 @@ def load_assistant(
     name: str | os.PathLike[str],
     workspace: Workspace | None = None,
     *,
-    max_batch: int = 8,
+    max_batch: int = 16,
     context: int | None = None,
-    dtype: Any = None,
+    weights: str = "auto",
+    kv_dtype: str = "auto",
+    backend: str | None = None,
 ) -> Assistant:
     """An assistant of the workspace by name or file; or any model, to chat with it plainly.
+
+    A model may be on another server (`openai:http://localhost:8080/v1#model`); so may, with a
+    `backend` of that form, what answers in an assistant's name: its own model is then not loaded.
+    `weights` and `kv_dtype` are those of `load_engine`.
 
     Raises `UsageError` for an unknown name, `ModelError` for a missing or damaged model and
     `DataError` where the knowledge is not the one that the assistant was made with.
@@ -57,11 +64,18 @@ def load_assistant(
 
     workspace = workspace or Workspace()
     found = find_description(name, workspace)
+    options: dict[str, Any] = {
+        "max_batch": max_batch,
+        "context": context,
+        "weights": weights,
+        "kv_dtype": kv_dtype,
+    }
     if found is None:
-        return _plain(str(name), workspace, max_batch, context, dtype)
+        return _plain(str(name), workspace, backend, options)
     description, path = found
     reference, knowledge = check(description, path, workspace)
-    engine = _engine(reference, workspace, max_batch, context, dtype)
+    reference = backend or reference
+    engine = _engine(reference, workspace, options)
     return Assistant(engine, knowledge, settings_of(description))
 
 
@@ -74,7 +88,7 @@ def check(
     reference = description.model
     if folder.exists():
         reference = str(folder)
-        is_checkpoint = (folder / "config.json").exists()
+        is_checkpoint = any((folder / file).exists() for file in ("config.json", "model.gguf"))
         now = checkpoint_fingerprint(folder) if is_checkpoint else None
         if description.model_fingerprint not in (None, now):
             raise ModelError(
@@ -119,15 +133,18 @@ def settings_of(description: Description) -> AssistantSettings:
 
 
 def _plain(
-    name: str, workspace: Workspace, max_batch: int, context: int | None, dtype: Any
+    name: str, workspace: Workspace, backend: str | None, options: Mapping[str, Any]
 ) -> Assistant:
     from chatwright.assist.answer import Assistant, AssistantSettings
     from chatwright.generate import SamplingParams
 
     known = workspace.list_assistants()
+    reference = backend or name
     try:
-        engine = _engine(name, workspace, max_batch, context, dtype)
+        engine = _engine(reference, workspace, options)
     except UsageError as error:
+        if reference.startswith("openai:"):
+            raise  # it was found, and says what is wrong
         hint = f"assistants here: {', '.join(known)}" if known else error.hint
         raise UsageError(
             f"there is no assistant or model called {name!r}", where=str(workspace.root), hint=hint
@@ -136,11 +153,11 @@ def _plain(
     return Assistant(engine, None, settings)
 
 
-def _engine(
-    reference: str, workspace: Workspace, max_batch: int, context: int | None, dtype: Any
-) -> Any:
-    from chatwright.generate import Engine  # torch: only when something is to be generated
-    from chatwright.model import load_model
+def _engine(reference: str, workspace: Workspace, options: Mapping[str, Any]) -> Any:
+    from chatwright.generate.remote import is_remote, open_remote
 
-    model, tokenizer = load_model(reference, dtype=dtype, workspace=workspace)
-    return Engine(model, tokenizer, max_batch=max_batch, context=context)
+    if is_remote(reference):
+        return open_remote(reference, max_batch=options["max_batch"], context=options["context"])
+    from chatwright.generate.load import load_engine
+
+    return load_engine(reference, workspace=workspace, **options)

@@ -11,6 +11,7 @@ from chatwright.cli.audit import audit
 from chatwright.cli.build import build
 from chatwright.cli.chat import chat
 from chatwright.cli.compare import compare
+from chatwright.cli.compress import compress
 from chatwright.cli.conversations import conversations
 from chatwright.cli.curate import curate
 from chatwright.cli.evaluate import evaluate, tasks
@@ -39,6 +40,7 @@ for verb in (
     evaluate,
     tasks,
     compare,
+    compress,
     audit,
     conversations,
     export,

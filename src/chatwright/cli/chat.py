@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatwright.cli.options import JsonOption, WorkspaceOption
+from chatwright.cli.options import (
+    CacheType,
+    CacheTypeOption,
+    JsonOption,
+    Weights,
+    WeightsOption,
+    WorkspaceOption,
+)
 from chatwright.cli.talk import HELP, Talk, answer_json, printable, source_lines
 from chatwright.errors import ChatwrightError, UsageError
 
@@ -54,6 +61,8 @@ def chat(
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same answer.", show_default=False)
     ] = None,
+    weights: WeightsOption = Weights.auto,
+    kv_dtype: CacheTypeOption = CacheType.auto,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -76,7 +85,7 @@ def chat(
     changes = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     wanted: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     _check_sampling(wanted)  # before the model is loaded, which takes seconds
-    with _terminable(), _loaded(name, place) as assistant:
+    with _terminable(), _loaded(name, place, weights, kv_dtype) as assistant:
         talk = Talk(assistant, replace(assistant.settings.sampling, **wanted), system)
         if prompt is not None:
             _answer_once(talk, prompt, json)
@@ -275,14 +284,19 @@ def _check_sampling(wanted: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _loaded(name: str, workspace: Workspace) -> Iterator[Assistant]:
+def _loaded(
+    name: str, workspace: Workspace, weights: Weights, kv_dtype: CacheType
+) -> Iterator[Assistant]:
     """The assistant, with its engine closed at the end; a line on standard error while loading."""
     from rich.console import Console
 
     with Console(stderr=True).status(f"loading {name} …"):
         from chatwright.assist import load_assistant
 
-        assistant = load_assistant(name, workspace)
+        # One person asks, so one answer at a time: the memory goes into its context.
+        assistant = load_assistant(
+            name, workspace, max_batch=1, weights=weights.value, kv_dtype=kv_dtype.value
+        )
     try:
         yield assistant
     finally:

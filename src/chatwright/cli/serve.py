@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chatwright.cli.options import WorkspaceOption
+from chatwright.cli.options import (
+    CacheType,
+    CacheTypeOption,
+    Weights,
+    WeightsOption,
+    WorkspaceOption,
+)
 from chatwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +40,17 @@ def serve(
         list[str] | None,
         typer.Option(help="A host name that the server goes by, besides localhost and addresses."),
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="A server that answers in the models' place: openai:http://localhost:8080/v1#model"
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=256, help="Answers that are made together; others wait.")
+    ] = 16,
+    weights: WeightsOption = Weights.auto,
+    kv_dtype: CacheTypeOption = CacheType.auto,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Serve the chat page and an OpenAI-compatible API until Ctrl-C.
@@ -50,7 +67,15 @@ def serve(
     with listening:
         limits = Limits()
         place = Workspace(workspace)
-        registry = workspace_registry(place, names or [], most_loaded=limits.loaded_models)
+        registry = workspace_registry(
+            place,
+            names or [],
+            most_loaded=limits.loaded_models,
+            backend=backend,
+            max_batch=batch,
+            weights=weights.value,
+            kv_dtype=kv_dtype.value,
+        )
         app = create_app(registry, limits=limits, host_names=host_name or [], workspace=place)
         address = page_address(listening)
         out = console()

@@ -336,11 +336,11 @@ def _loaded(
     reference: str, workspace: Workspace | None, max_batch: int
 ) -> Iterator[tuple[Engine, Path]]:
     """A model behind an engine, and where its files lie; it is gone from memory afterwards."""
-    from chatwright.generate import Engine
+    from chatwright.generate.load import engine_of
     from chatwright.model import load_model
     from chatwright.model.references import resolve
 
     path = resolve(reference, workspace=workspace)
     model, tokenizer = load_model(path)
-    with Engine(model, tokenizer, max_batch=max_batch) as engine:
+    with engine_of(model, tokenizer, max_batch=max_batch) as engine:
         yield engine, path

@@ -1,148 +1,252 @@
-"""One request on its way through the engine: the caller's end and the scheduler's end."""
+"""One request on its way through the engine: the caller's end, and how plain answers are made."""
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Iterator
-from typing import Protocol, Self
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
+from typing import Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from chatwright.errors import ChatwrightError
+from chatwright.generate.group import Answer, Group, Pool, Rows, Sequence, Vocabulary
+from chatwright.generate.logits import guide, log_probability, top_log_probabilities
 from chatwright.generate.params import Completion, FinishReason, Piece, SamplingParams
-from chatwright.generate.sampler import choose, log_probability, new_generator
-from chatwright.generate.stops import StopMatcher
+from chatwright.generate.runner import Floats
+from chatwright.generate.sampler import Sampler
+from chatwright.generate.speculation import Proposer, verify
 
 
-class Detokenizer(Protocol):
-    """Token ids in, text out, never a part of a character (`Tokenizer.detokenizer()`)."""
+class _Stream:
+    """One answer on its way: its sequence, its chance, its text, and who guesses for it.
 
-    def push(self, token: int) -> str: ...
+    `twin` is the sequence that goes on from the negative prompt (guidance).
+    """
 
-    def flush(self) -> str: ...
+    __slots__ = ("answer", "last", "proposer", "sampler", "sequence", "total", "twin")
+
+    def __init__(
+        self,
+        answer: Answer,
+        sampler: Sampler,
+        sequence: Sequence,
+        twin: Sequence | None,
+        proposer: Proposer | None,
+    ) -> None:
+        self.answer = answer
+        self.sampler = sampler
+        self.sequence = sequence
+        self.twin = twin
+        self.proposer = proposer
+        self.total = 0.0  # log-probability
+        self.last = ""  # the text of its last piece
+
+    @property
+    def mean(self) -> float:
+        """The mean log-probability of its tokens."""
+        made = len(self.answer.token_ids)
+        return self.total / made if made else -np.inf
 
 
-class RequestState:
-    """The scheduler's end: what a request has so far. Only the scheduler's thread changes it.
+class PlainGroup(Group):
+    """Independent answers to one prompt, which is computed once.
 
-    `cached` counts the positions in the KV cache. `limit` is how many tokens may still be made,
-    by `max_tokens` and by the context window.
+    `sampler` is that of the first answer; the others' are its forks. With guidance each answer has
+    a second sequence, which goes on from the negative prompt; both always get the same tokens.
     """
 
     def __init__(
         self,
-        prompt: list[int],
+        prompt: Items[int],
         params: SamplingParams,
+        vocabulary: Vocabulary,
+        sampler: Sampler,
+        *,
         limit: int,
-        detokenizer: Detokenizer,
-        ends: frozenset[int],
+        tenant: str = "",
+        deadline: float | None = None,
+        proposer: Callable[[int], Proposer] | None = None,
     ) -> None:
-        self.prompt = prompt
-        self.params = params
-        self.limit = limit
-        self.cached = 0
-        self.tokens: list[int] = []
-        self.logprobs: list[float] = []
-        self.events: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
-        self.cancelled = False  # set by any thread, read by the scheduler's
-        self.finished = False
-        self._text: list[str] = []
-        self._stops = StopMatcher(params.stop)
-        self._detokenizer = detokenizer
-        self._ends = ends
-        self._generator = new_generator(params.seed)
-        self._seen = _SeenTokens(prompt, limit) if params.repetition_penalty != 1.0 else None
-
-    @property
-    def length(self) -> int:
-        """Tokens of prompt and answer."""
-        return len(self.prompt) + len(self.tokens)
-
-    def accept(self, logits: Tensor, greedy: int) -> None:
-        """Choose the next token from `logits` [V] and send on what text it completes.
-
-        `greedy` is the likeliest token, which the scheduler found for the whole batch at once.
-        """
-        seen = self._seen
-        if self.params.greedy and seen is None:
-            token = greedy
-        else:
-            seen_ids = None if seen is None else seen.tensor(logits.device)
-            token = choose(logits, self.params, seen_ids, self._generator)
-        self.tokens.append(token)
-        if seen is not None:
-            seen.add(token)
-        if self.params.logprobs:
-            self.logprobs.append(log_probability(logits, token))
-        if token in self._ends:
-            self._end("stop")
-            return
-        text = self._stops.push(self._detokenizer.push(token))
-        if self._stops.stopped:
-            self._finish("stop", text)
-        elif len(self.tokens) >= self.limit:
-            self._end("length", text)
-        elif text:
-            self._text.append(text)
-            self.events.put(Piece(text))
-
-    def cancel(self) -> None:
-        """End now with what there is."""
-        if not self.finished:
-            self._finish("cancelled", "")
-
-    def fail(self, error: Exception) -> None:
-        """End with an error, which the caller's next read raises."""
-        if not self.finished:
-            self.finished = True
-            self.events.put(error)
-
-    def _end(self, reason: FinishReason, text: str = "") -> None:
-        """Finish with the text that was held back; in it, a stop string may still be found."""
-        text += self._stops.push(self._detokenizer.flush()) + self._stops.flush()
-        self._finish("stop" if self._stops.stopped else reason, text)
-
-    def _finish(self, reason: FinishReason, text: str) -> None:
-        self.finished = True
-        self._text.append(text)
-        completion = Completion(
-            text="".join(self._text),
-            token_ids=self.tokens,
-            logprobs=self.logprobs if self.params.logprobs else None,
-            finish_reason=reason,
-            prompt_tokens=len(self.prompt),
+        self.together = params.guidance != 1.0
+        super().__init__(
+            prompt,
+            params,
+            vocabulary,
+            limit=limit,
+            width=params.answers * (2 if self.together else 1),
+            tenant=tenant,
+            deadline=deadline,
         )
-        self.events.put(Piece(text, reason, completion))
+        self._sampler = sampler
+        self._proposer = proposer
+        self._ranked = params.answers > params.n  # known only when all are finished
+        self._scored = params.best_of is not None
+        self._streams: dict[Sequence, _Stream] = {}  # unfinished ones
+        self._done: list[_Stream] = []
+        if self.together:
+            self.sequences.append(Sequence(params.negative_prompt or self.prompt[-1:]))
 
+    def advance(self, rows: list[Rows], pool: Pool) -> None:
+        if not self._streams:
+            self._begin(rows, pool)
+            return
+        if self.together:
+            given = {sequence: logits.row(at.start) for sequence, logits, at in rows}
+            for stream in list(self._streams.values()):
+                assert stream.twin is not None
+                row, own = given[stream.sequence], given[stream.sequence].copy()
+                guide(row, given[stream.twin], self.params.guidance)
+                self._choose(stream, row, own)
+                self._settle(stream, pool)
+            return
+        plain = not self.params.logprobs and not self._scored
+        for sequence, logits, at in rows:
+            stream = self._streams[sequence]
+            if sequence.proposal is not None:
+                raw = None if plain else [logits.row(i).copy() for i in at]
+                made = verify(logits, at, sequence.proposal, stream.sampler)
+                for i, token in enumerate(made):
+                    self._accept(stream, token, None if raw is None else raw[i])
+                    if stream.answer.reason is not None:
+                        break
+            elif plain and not stream.sampler.needs_row:
+                token = int(logits.likeliest[at.start])
+                stream.sampler.accept(token)
+                self._accept(stream, token, None)
+            else:
+                row = logits.row(at.start)
+                self._choose(stream, row, row if plain else row.copy())
+            self._settle(stream, pool)
 
-class _SeenTokens:
-    """The tokens of prompt and answer, in a buffer that does not grow."""
+    def end(self, reason: FinishReason) -> None:
+        if not self._streams and not self._done:
+            self._start(self._sampler, *self.sequences)
+            first = next(iter(self._streams.values()))
+            for index in range(1, self.params.answers):
+                self._done.append(
+                    _Stream(Answer(self, index), first.sampler, first.sequence, None, None)
+                )
+                self._done[-1].answer.close(reason)
+        for stream in list(self._streams.values()):
+            stream.answer.close(reason)
+            self._done.append(stream)
+        for stream in self._done:
+            if not self._ranked and stream.answer.reason == reason:
+                self._emit_last(stream, "")
+        self._finish()
 
-    def __init__(self, prompt: list[int], limit: int) -> None:
-        self._size = len(prompt)
-        self._ids = torch.empty(len(prompt) + limit, dtype=torch.int64)
-        self._ids[: self._size] = torch.tensor(prompt, dtype=torch.int64)
+    def guesser(self, sequence: Sequence, most: int) -> tuple[Proposer, int] | None:
+        stream = self._streams.get(sequence)
+        if stream is None or stream.proposer is None:
+            return None
+        most = min(most, self.limit - len(stream.answer.token_ids) - 1)
+        if self.params.lookup:
+            most = min(most, self.params.lookup)
+        return (stream.proposer, most) if most > 0 else None
 
-    def add(self, token: int) -> None:
-        self._ids[self._size] = token
-        self._size += 1
+    def release(self) -> None:
+        super().release()
+        for stream in [*self._streams.values(), *self._done]:
+            if stream.proposer is not None:
+                stream.proposer.close()
 
-    def tensor(self, device: torch.device) -> Tensor:
-        return self._ids[: self._size].to(device)
+    def _begin(self, rows: list[Rows], pool: Pool) -> None:
+        """The first token of every answer, all from the same logits."""
+        given = {sequence: logits.row(at.start) for sequence, logits, at in rows}
+        prompt, *negative = self.sequences
+        own = given[prompt].copy()
+        row = given[prompt]
+        if negative:
+            guide(row, given[negative[0]], self.params.guidance)
+        streams = [self._start(self._sampler, *self.sequences)]
+        for index in range(1, self.params.answers):
+            pair = [pool.fork(sequence) for sequence in (prompt, *negative)]
+            self.sequences += pair
+            streams.append(self._start(self._sampler.fork(index), *pair))
+        for stream in streams:
+            self._choose(stream, row.copy(), own)
+            self._settle(stream, pool)
+
+    def _start(self, sampler: Sampler, sequence: Sequence, twin: Sequence | None = None) -> _Stream:
+        index = len(self._streams)
+        proposer = None if self._proposer is None else self._proposer(index)
+        stream = _Stream(Answer(self, index), sampler, sequence, twin, proposer)
+        self._streams[sequence] = stream
+        return stream
+
+    def _choose(self, stream: _Stream, row: Floats, own: Floats) -> None:
+        """Take the next token from `row`; `own` is what the model itself said."""
+        token = stream.sampler.choose(row)
+        stream.sampler.accept(token)
+        self._accept(stream, token, own)
+
+    def _accept(self, stream: _Stream, token: int, own: Floats | None) -> None:
+        """Add a token that the sampler has accepted, and send on what text it completes."""
+        stream.sequence.tokens.append(token)
+        if stream.twin is not None:
+            stream.twin.tokens.append(token)
+        answer = stream.answer
+        if own is not None and (self.params.logprobs or self._scored):
+            logprob = log_probability(own, token)
+            stream.total += logprob
+            if self.params.logprobs:
+                answer.logprobs.append(logprob)
+                if self.params.top_logprobs:
+                    answer.top_logprobs.append(top_log_probabilities(own, self.params.top_logprobs))
+        text = answer.accept(token)
+        if answer.reason is None and stream.sampler.finished:
+            text += answer.close("stop")  # the constraint is complete
+        if answer.reason is not None:
+            stream.last = text
+        elif text and not self._ranked:
+            self.emit(Piece(text, index=answer.index))
+
+    def _settle(self, stream: _Stream, pool: Pool) -> None:
+        """Give up what a finished answer holds, and only then say that it is finished."""
+        if stream.answer.reason is None:
+            return
+        del self._streams[stream.sequence]
+        self._done.append(stream)
+        for sequence in (stream.sequence, stream.twin):
+            if sequence is not None:
+                pool.drop(sequence)
+                self.sequences.remove(sequence)
+        if stream.proposer is not None:
+            stream.proposer.close()
+        if not self._ranked:
+            self._emit_last(stream, stream.last)
+        if not self._streams and len(self._done) == self.params.answers:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._ranked:
+            ranked = sorted(self._done, key=lambda s: (-s.mean, s.answer.index))
+            for index, stream in enumerate(ranked[: self.params.n]):
+                stream.answer.index = index
+                self._emit_last(stream, None)
+        self.finish()
+
+    def _emit_last(self, stream: _Stream, text: str | None) -> None:
+        """The last piece of an answer; `text` None: all of it, for it was not streamed."""
+        score = stream.mean if self._scored else None
+        answer = stream.answer
+        completion = answer.completion(self, score=score)
+        shown = completion.text if text is None else text
+        self.emit(Piece(shown, completion.finish_reason, completion, answer.index))
 
 
 class Request(Iterator[Piece]):
     """The caller's end: an iterator of pieces, made by `Engine.submit`.
 
-    Reading blocks until the next piece is there and raises what went wrong with the request.
-    A request that nobody holds any more is cancelled. One thread reads; any may cancel.
+    Reading blocks until the next piece is there and raises what went wrong with the request. With
+    n > 1 the pieces of the answers come mixed; `Piece.index` tells them apart. A request that
+    nobody holds any more is cancelled. One thread reads; any may cancel.
     """
 
-    def __init__(self, state: RequestState, engine: object) -> None:
-        self._state = state
+    def __init__(self, group: Group, engine: object) -> None:
+        self._group = group
         self._engine = engine  # an engine that nobody holds closes; this holds it
-        self._completion: Completion | None = None
+        self._completions: dict[int, Completion] = {}
         self._error: Exception | None = None
 
     def __iter__(self) -> Self:
@@ -151,29 +255,38 @@ class Request(Iterator[Piece]):
     def __next__(self) -> Piece:
         if self._error is not None:
             raise self._error
-        if self._completion is not None:
+        if len(self._completions) == self._group.params.n:
             raise StopIteration
-        event = self._state.events.get()
+        event: Piece | Exception = self._group.events.get()
         if isinstance(event, Exception):
             self._error = event
             raise event
-        self._completion = event.completion
+        if event.completion is not None:
+            self._completions[event.index] = event.completion
         return event
 
-    def result(self) -> Completion:
-        """Wait for the end and return the whole answer, whatever was read before."""
+    def results(self) -> list[Completion]:
+        """Wait for the end and return all n answers, whatever was read before.
+
+        In the order of their `index`: the best first where they are ranked.
+        """
         for _ in self:
             pass
-        if self._completion is None:  # the loop ends only with a completion or an exception
+        return [self._completions[index] for index in sorted(self._completions)]
+
+    def result(self) -> Completion:
+        """Wait for the end and return the (first) answer, whatever was read before."""
+        results = self.results()
+        if not results:  # the loop ends only with completions or an exception
             raise ChatwrightError("the request ended without an answer")
-        return self._completion
+        return results[0]
 
     def cancel(self) -> None:
         """Stop making tokens; the last piece then says "cancelled". Does nothing at the end."""
-        self._state.cancelled = True  # the scheduler looks before every step
+        self._group.cancel()  # the scheduler looks before every step
 
     close = cancel  # what `contextlib.closing` and users of generators call
 
     def __del__(self) -> None:
-        if hasattr(self, "_state"):
+        if hasattr(self, "_group"):
             self.cancel()

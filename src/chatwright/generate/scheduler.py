@@ -1,71 +1,104 @@
 """Continuous batching: one thread, one forward pass at a time, whoever is there takes part.
 
-Every step carries one token of each request that is being answered and a share of the prompts that
-are being read. Requests join as soon as a slot of the KV cache is free and leave when they end.
+Every step carries the newest token of each answer and a share of the prompts that are being read.
+Requests join as soon as there is room and memory for them, and leave when they end. Where memory
+runs out, the youngest makes room and is computed again later: never an error, never a deadlock.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from chatwright.errors import ChatwrightError
+from chatwright.generate.failures import engine_error, not_a_number
+from chatwright.generate.fairness import FairQueue
+from chatwright.generate.group import Group, Rows, StepLogits
+from chatwright.generate.group import Sequence as Row
+from chatwright.generate.guessing import propose
+from chatwright.generate.memory import Memory
+from chatwright.generate.params import FinishReason
+from chatwright.generate.prefill import Reader, leaders, share
+from chatwright.generate.runner import Run, Runner, StepResult
+from chatwright.generate.speculation import Proposer
 
-from chatwright.errors import ChatwrightError, ModelError
-from chatwright.generate.cache import KVCache, Segment, StepAttention
-from chatwright.generate.request import RequestState
-from chatwright.model import Transformer
-
-# Prompt tokens read in one step: many when nobody waits for the next token of an answer, few
-# otherwise, so that a long prompt slows the others' streams down but never stalls them.
-PREFILL_ALONE = 512
-PREFILL_SHARED = 128
-# oneDNN compiles code for each new shape of a bfloat16 product (longer than a step takes) and keeps
-# it, so on a CPU a step's tokens are rounded up: few shapes are worth a little padding.
-_PAD_FROM = 16
-_PAD_TO = 32
+# Prompt tokens read in one step: many when nobody else is there, few otherwise, so that a long
+# prompt slows the others' streams down but never stalls them, and a short prompt that comes while
+# a long one is read has its first token after the step that runs and one short step.
+PREFILL_ALONE = 256
+PREFILL_SHARED = 64
 
 
-def share(budget: int, needs: Sequence[int]) -> list[int]:
-    """Divide `budget` among `needs` evenly; what one does not need goes to the others.
+@dataclass(slots=True)
+class _Part:
+    """What one sequence computes in a step."""
 
-    >>> share(100, [10, 500, 500])
-    [10, 45, 45]
-    """
-    shares = [0] * len(needs)
-    order = sorted(range(len(needs)), key=lambda i: needs[i])
-    for place, i in enumerate(order):
-        shares[i] = min(needs[i], budget // (len(order) - place))
-        budget -= shares[i]
-    return shares
+    group: Group
+    sequence: Row
+    run: Run
 
 
 class Scheduler:
-    """Runs requests through the model. Slot i of the cache belongs to `_active[i]`.
+    """Runs groups through a runner. All but `submit`, `close` and `load` happen in its thread.
 
-    The first `_answering` of the active ones have read their prompts; the others are reading.
-    Slots are kept without gaps, so that attention over the answering ones is one product.
+    `max_batch` bounds how many sequences are computed side by side; a group that is wider than that
+    runs alone. `context` is the most positions of one sequence and `vocab_size` how many numbers of
+    a row of logits stand for tokens. `prefill` is how many prompt tokens a step reads, when nobody
+    else is there and otherwise. `repeatable` is for a runner whose numbers depend on how many
+    tokens a step has (rounding in bfloat16): what a second request would not find in the cache is
+    read in a step of its own by the first as well, so that asked again, alone, the answer is the
+    same.
+    `fingerprint` names the present weights: when it changes while
+    nothing runs, what was kept for reuse is forgotten.
     """
 
-    def __init__(self, model: Transformer, cache: KVCache, vocab_size: int) -> None:
-        self._model = model
-        self._cache = cache
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        max_batch: int,
+        context: int,
+        vocab_size: int,
+        reuse: bool = True,
+        keep: int | None = None,
+        prefill: tuple[int, int] | None = None,
+        repeatable: bool = False,
+        fingerprint: Callable[[], object] | None = None,
+    ) -> None:
+        self.memory = Memory(runner, reuse=reuse, keep=keep)
+        self.steps = 0
+        self.tokens = 0
+        self.preemptions = 0
+        self._runner = runner
+        self._max_batch = max_batch
+        self._context = context
         self._vocab_size = vocab_size
+        self._prefill = prefill
+        self._repeatable = repeatable
+        self._fingerprint = fingerprint
+        self._weights: object = None if fingerprint is None else fingerprint()
         self._changed = threading.Condition()
-        self._waiting: deque[RequestState] = deque()
-        self._active: list[RequestState] = []
-        self._answering = 0
+        self._inbox: deque[Group] = deque()
+        self._queue = FairQueue()
+        self._active: list[Group] = []  # the oldest first
+        self._begun: set[Group] = set()  # those that ran before and made room
+        self._stalled = 0  # steps in a row without anything to compute
+        self._look = False  # something was cancelled
+        self._deadline = math.inf  # the earliest of all
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, state: RequestState) -> None:
+    def submit(self, group: Group) -> None:
         """Queue a request. Raises `ChatwrightError` once closed."""
+        group.on_cancel = self._cancelled
         with self._changed:
             if self._closed:
                 raise ChatwrightError("the engine is closed", hint="make a new Engine")
-            self._waiting.append(state)
+            self._inbox.append(group)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="chatwright-engine", daemon=True
@@ -84,174 +117,327 @@ class Scheduler:
 
     @property
     def load(self) -> tuple[int, int]:
-        """How many requests hold a slot, and how many wait for one."""
-        return len(self._active), len(self._waiting)
+        """How many requests are being computed, and how many wait."""
+        return len(self._active), len(self._queue) + len(self._inbox)
+
+    def _cancelled(self) -> None:
+        self._look = True
 
     def _run(self) -> None:
         try:
-            with torch.inference_mode():
-                while self._wait_for_work():
-                    self._drop_cancelled()
-                    if self._active:
-                        self._guarded_step()
+            while self._wait_for_work():
+                self.turn()
         except BaseException as error:
             # A bug in the scheduler itself. Nobody may be left waiting for it.
             self._end_all(error)
             raise
         self._end_all(None)
 
+    def turn(self) -> None:
+        """Take in what came, drop what is not wanted any more, and compute one step."""
+        while self._inbox:
+            group = self._inbox[0]
+            if group.deadline is not None:
+                self._deadline = min(self._deadline, group.deadline)
+            self.memory.admit(group)
+            self._queue.push(group)
+            self._inbox.popleft()  # only now: it is always somewhere
+        self._drop_cancelled()
+        self._admit()
+        if self._active:
+            self._guarded_step()
+
     def _wait_for_work(self) -> bool:
-        """Block until there is something to do; admit what has a slot. False when closed."""
-        with self._changed:
-            while not (self._closed or self._active or self._waiting):
-                self._changed.wait()
-            if self._closed:
-                return False
-            while self._waiting and len(self._active) < self._cache.slots:
-                self._active.append(self._waiting.popleft())
-            return True
+        """Block until there is something to do. False when closed."""
+        if not self._active or self._inbox or self._closed:
+            with self._changed:
+                while not (self._closed or self._active or self._inbox or len(self._queue)):
+                    self._changed.wait()
+                return not self._closed
+        return True
 
     def _end_all(self, error: BaseException | None) -> None:
         with self._changed:
             self._closed = True
-            left = [*self._active, *self._waiting]
+            left = [*self._active, *self._queue, *self._inbox]
             self._active.clear()
-            self._waiting.clear()
-            self._answering = 0
-        for state in left:
-            if error is None:
-                state.cancel()
+            self._queue = FairQueue()
+            self._inbox.clear()
+        for group in left:
+            if group.finished:
+                continue
+            if error is not None:
+                group.fail(engine_error(error))
+                group.release()
             else:
-                state.fail(_engine_error(error))
+                self._end(group, "cancelled")
+
+    # -- who takes part -----------------------------------------------------------------------
 
     def _drop_cancelled(self) -> None:
-        with self._changed:
-            gone = [s for s in self._waiting if s.cancelled]
-            for state in gone:
-                self._waiting.remove(state)
-        for state in gone:
-            state.cancel()
-        for slot in reversed(range(len(self._active))):
-            if self._active[slot].cancelled:
-                self._active[slot].cancel()
-                self._release(slot)
+        """End what nobody wants any more, and what took too long."""
+        late = self._deadline < math.inf and time.monotonic() >= self._deadline
+        if not (self._look or late):
+            return
+        self._look = False  # before looking: who cancels meanwhile is seen in the next step
+        now = time.monotonic()
+
+        def over(group: Group) -> bool:
+            return group.cancelled or (group.deadline is not None and group.deadline <= now)
+
+        waiting = self._queue.remove(over)
+        for group in waiting:
+            self._begun.discard(group)
+        for group in [*waiting, *filter(over, self._active)]:
+            self._end(group, "cancelled" if group.cancelled else "timeout")
+        deadlines = (g.deadline for g in [*self._active, *self._queue] if g.deadline is not None)
+        self._deadline = min(deadlines, default=math.inf)
+
+    def _end(self, group: Group, reason: FinishReason) -> None:
+        try:
+            group.end(reason)
+        except Exception as error:
+            group.fail(engine_error(error))
+        self._leave(group)
+
+    def _admit(self) -> None:
+        if not len(self._queue):
+            return
+        if not self._active and self._fingerprint is not None:
+            weights = self._fingerprint()
+            if weights != self._weights:
+                self.memory.pool.forget_all()
+                self._weights = weights
+        while (group := self._queue.peek()) is not None and self._fits(group):
+            self._active.append(group)
+            self._queue.pop()
+
+    def _fits(self, group: Group) -> bool:
+        """Whether there is room, and memory to compute its tokens while the others go on."""
+        if not self._active:
+            return True  # what could never fit was refused
+        if sum(g.width for g in self._active) + group.width > self._max_batch:
+            return False
+        # So much is spoken for: prompts that are being read, and a block to go on for each.
+        promised = sum(
+            max(0, self.memory.lacks(sequence)) for g in self._active for sequence in g.sequences
+        )
+        needed = self.memory.needs(group) + len(group.sequences)
+        return needed + promised <= self.memory.pool.available
+
+    def _leave(self, group: Group, *, tainted: bool = False) -> None:
+        """Take a group that is over out, and give its blocks back."""
+        for sequence in group.sequences:
+            if tainted:
+                self.memory.discard(sequence)
+            else:
+                self.memory.drop(sequence)
+        group.release()
+        if group in self._active:
+            self._active.remove(group)
+            self._queue.leave(group)
+            self._begun.discard(group)
+
+    def _preempt(self, group: Group) -> None:
+        """Take the blocks of a group that runs; it waits, and is computed again."""
+        for sequence in group.sequences:
+            sequence.proposal = None
+            self.memory.drop(sequence)
+        self._active.remove(group)
+        self._queue.push_back(group)
+        self._begun.add(group)
+        self.preemptions += 1
+
+    # -- a step -------------------------------------------------------------------------------
 
     def _guarded_step(self) -> None:
         """One step; when it fails (out of memory, a broken model), its requests fail with it."""
+        parts: list[_Part] = []
         try:
-            self._step()
+            parts = self._plan()
+            if not parts:
+                self._no_progress()
+                return
+            self._stalled = 0
+            result = self._runner.step([part.run for part in parts])
         except Exception as error:
-            for slot, state in enumerate(self._active):
-                state.fail(_engine_error(error))
-                self._cache.clear(slot, state.length)
-            self._active.clear()
-            self._answering = 0
-
-    def _step(self) -> None:
-        n = self._answering
-        answering, reading = self._active[:n], self._active[n:]
-        tokens = [s.tokens[-1] for s in answering]
-        positions = [s.length - 1 for s in answering]
-        budget = PREFILL_SHARED if answering else PREFILL_ALONE
-        shares = share(budget, [len(s.prompt) - s.cached for s in reading])
-        segments: list[Segment] = []
-        rows = list(range(n))  # which of the step's tokens are followed by a new one
-        done: list[int] = []  # slots that have read their prompt with this step
-        for slot, (state, length) in enumerate(zip(reading, shares, strict=True), start=n):
-            if length == 0:
-                continue
-            start, end = state.cached, state.cached + length
-            segments.append(Segment(slot, start, length))
-            tokens += state.prompt[start:end]
-            positions += range(start, end)
-            if end == len(state.prompt):
-                rows.append(len(tokens) - 1)
-                done.append(slot)
-        attention = StepAttention(self._cache, [s.length for s in answering], segments)
-        logits = self._logits(tokens, positions, rows, attention)
-        for state in answering:
-            state.cached = state.length
-        for segment in segments:
-            self._active[segment.slot].cached += segment.length
-        self._accept([*answering, *(self._active[slot] for slot in done)], logits)
-        self._promote(done)
-        for slot in reversed(range(self._answering)):
-            if self._active[slot].finished:
-                self._release(slot)
-
-    def _logits(
-        self, tokens: list[int], positions: list[int], rows: list[int], attention: StepAttention
-    ) -> Tensor:
-        """Float32 logits [len(rows), V], of those tokens only that are followed by a new one."""
-        device = self._cache.keys.device
-        if device.type == "cpu" and self._model.dtype == torch.bfloat16 and len(tokens) > _PAD_FROM:
-            padding = [0] * (-len(tokens) % _PAD_TO)
-            tokens, positions = tokens + padding, positions + padding
-        hidden = self._model.hidden(
-            torch.tensor([tokens], device=device),
-            torch.tensor([positions], device=device),
-            attention,
-        )[0]
-        if len(rows) != len(tokens):
-            hidden = hidden[torch.tensor(rows, dtype=torch.int64, device=device)]
-        # A vocabulary is often padded to a round number; those tokens stand for nothing.
-        return self._model.logits(hidden)[:, : self._vocab_size]
-
-    def _accept(self, requests: Sequence[RequestState], logits: Tensor) -> None:
-        """Give each request its next token. What is wrong with one stays with that one."""
-        if not requests:
+            for group in dict.fromkeys(part.group for part in parts) or list(self._active):
+                group.fail(engine_error(error))
+                self._leave(group, tainted=True)
             return
-        likeliest = logits.argmax(-1)
-        finite = logits.gather(-1, likeliest[:, None])[:, 0].isfinite().tolist()
-        for row, (state, token) in enumerate(zip(requests, likeliest.tolist(), strict=True)):
-            try:
-                if not finite[row]:
-                    raise ModelError(
-                        f"the model gave no usable number for the next token (after "
-                        f"{state.length} tokens): its output is NaN or infinite",
-                        hint="the weights are damaged, or training diverged; load another "
-                        "checkpoint, or use float32",
-                    )
-                state.accept(logits[row], token)
-            except Exception as error:
-                state.fail(_engine_error(error))
-                self._cache.clear(self._active.index(state), state.cached)
+        self.steps += 1
+        self._take(parts, result)
 
-    def _promote(self, slots: Sequence[int]) -> None:
-        """Move requests that have read their prompts among the answering ones."""
-        for slot in slots:  # ascending, so that a swap never moves one that is still to come
-            first = self._answering
-            if slot != first:
-                one, other = self._active[slot], self._active[first]
-                self._cache.swap(slot, first, max(one.cached, other.cached))
-                self._active[slot], self._active[first] = other, one
-            self._answering += 1
+    def _no_progress(self) -> None:
+        """Nothing was computed: everything was found in the cache, once; or there is a bug."""
+        self._stalled += 1
+        if self._stalled > 3 and self._active:  # the oldest always gets what it was promised
+            oldest = self._active[0]
+            oldest.fail(ChatwrightError("the KV memory does not suffice for this request alone"))
+            self._leave(oldest)
 
-    def _release(self, slot: int) -> None:
-        """Take a request out and close the gap, keeping the answering ones in front."""
-        if slot < self._answering:
-            self._answering -= 1
-            self._fill(slot, self._answering)
-            slot = self._answering
-        self._fill(slot, len(self._active) - 1)
-        self._active.pop()
+    def _plan(self) -> list[_Part]:
+        """What every sequence computes in this step; memory for it has been taken."""
+        parts: list[_Part] = []
+        readers: list[Reader] = []
+        guessing: list[tuple[Row, Proposer, int]] = []
+        deciding: list[tuple[Group, Row]] = []
+        for group in self._active:
+            ready = True
+            if group.together or group.wants_states:
+                ready = not group.wants_states and all(
+                    len(s.tokens) - s.computed == 1 for s in group.sequences
+                )
+            for sequence in group.sequences:
+                left = len(sequence.tokens) - sequence.computed
+                if left > 1 or not ready:
+                    # Who decides together waits for the others before the last token.
+                    least = 1 if group.together else 0
+                    if left > least:
+                        readers.append(Reader(group, sequence, left - least))
+                    continue
+                deciding.append((group, sequence))
+                guesser = group.guesser(sequence, self._context - len(sequence.tokens))
+                if guesser is not None:
+                    guessing.append((sequence, *guesser))
+        if guessing:
+            propose(guessing)
+        stuck: list[Group] = []
+        for group, sequence in deciding:
+            if group not in self._active:
+                continue  # it made room for an older one
+            run = self._decide(group, sequence)
+            if run is not None:
+                parts.append(_Part(group, sequence, run))
+            else:
+                sequence.proposal = None
+                stuck.append(group)
+        if readers:
+            alone = len(readers) == 1 and not deciding
+            budgets = self._prefill or (PREFILL_ALONE, PREFILL_SHARED)
+            parts += self._read(readers, budgets[0] if alone else budgets[1])
+        # Some made room, or got none, after a sequence of the group had its part.
+        active = set(self._active)
+        waits = {group for group in stuck if group.together}
+        parts = [part for part in parts if part.group in active and part.group not in waits]
+        return parts
 
-    def _fill(self, gap: int, source: int) -> None:
-        if gap != source:
-            moved = self._active[source]
-            self._cache.move(source, gap, moved.cached)
-            self._active[gap] = moved
+    def _decide(self, group: Group, sequence: Row) -> Run | None:
+        """The step of a sequence whose next token is wanted; None where it must wait for memory."""
+        start = sequence.computed
+        if start >= self._context:
+            while not self.memory.slide(sequence, group.params.sinks):
+                if not self._make_room(group):
+                    return None
+            start = sequence.computed
+        proposal = sequence.proposal
+        if proposal is not None:
+            end = start + 1 + len(proposal.tokens)
+            if self.memory.prepare(sequence, end):
+                tokens = [sequence.tokens[-1], *proposal.tokens]
+                return Run(tokens, start, sequence.blocks, outputs=len(tokens))
+            sequence.proposal = None  # a guess is not worth another's memory
+        if not self._reserve(group, sequence, start + 1):
+            return None
+        return Run(sequence.tokens[-1:], start, sequence.blocks)
 
+    def _reserve(self, group: Group, sequence: Row, end: int) -> bool:
+        """Memory up to `end`, which younger groups make room for."""
+        while not self.memory.prepare(sequence, end):
+            if not self._make_room(group):
+                return False
+        return True
 
-def _engine_error(error: BaseException) -> Exception:
-    """An error for one request: exceptions are raised in its reader's thread, so never shared."""
-    if isinstance(error, ChatwrightError):
-        copy: ChatwrightError = type(error)(error.message, where=error.where, hint=error.hint)
-    elif isinstance(error, MemoryError) or "alloc" in str(error):
-        copy = ChatwrightError(
-            f"out of memory while generating: {error}", hint="use a smaller max_batch or context"
-        )
-    else:
-        copy = ChatwrightError(f"the engine failed: {type(error).__name__}: {error}")
-    copy.__cause__ = error
-    return copy
+    def _make_room(self, group: Group) -> bool:
+        """Preempt the youngest group that is younger than `group`; False where there is none."""
+        youngest = self._active[-1]
+        if youngest is group or group not in self._active:
+            return False
+        self._preempt(youngest)
+        return True
+
+    def _read(self, readers: list[Reader], budget: int) -> list[_Part]:
+        """Runs over the next tokens of prompts."""
+        readers = leaders([reader for reader in readers if self._reuse(reader)], self.memory)
+        shares = share(budget, [reader.left for reader in readers])
+        size = self._runner.block_size
+        parts = []
+        for reader, length in zip(readers, shares, strict=True):
+            group, sequence, left = reader.group, reader.sequence, reader.left
+            if length == 0 or group not in self._active:
+                continue
+            start = sequence.computed
+            end = start + length
+            whole = end // size * size
+            if length < left and whole > start:
+                end = whole  # whole blocks are what others can use
+            border = (len(sequence.tokens) - 1) // size * size
+            if self._repeatable and sequence.named and start < border < end:
+                end = border
+            if not self._reserve(group, sequence, end):
+                continue
+            last = end == len(sequence.tokens) and not group.wants_states
+            run = Run(
+                sequence.tokens[start:end],
+                start,
+                sequence.blocks,
+                outputs=int(last),
+                states=group.wants_states,
+            )
+            parts.append(_Part(group, sequence, run))
+        return parts
+
+    def _reuse(self, reader: Reader) -> bool:
+        """Take what has been computed already; whether something is left to read."""
+        group, sequence = reader.group, reader.sequence
+        adopted = self.memory.adopt(sequence)
+        reader.left -= adopted
+        if adopted and group not in self._begun and sequence is group.sequences[0]:
+            group.cached_tokens += adopted
+        return reader.left > 0
+
+    def _take(self, parts: list[_Part], result: StepResult) -> None:
+        """Give each group its logits. What is wrong with one stays with that one."""
+        logits = StepLogits(result.logits, self._vocab_size)
+        finite = logits.finite
+        all_finite = bool(finite.all())
+        rows: dict[Group, list[Rows]] = {}
+        at = 0
+        for part, states in zip(parts, result.states, strict=True):
+            group, sequence, run = part.group, part.sequence, part.run
+            n = len(run.tokens)
+            sequence.computed += n
+            self.tokens += n
+            self._queue.charge(group, n)
+            if run.outputs:
+                end = at + run.outputs
+                rows.setdefault(group, []).append((sequence, logits, range(at, end)))
+                at = end
+            else:
+                rows.setdefault(group, [])
+                if states is not None:
+                    self._guarded(group, group.take_states, sequence, states)
+        for group, own in rows.items():
+            if not own or group.finished:
+                pass
+            elif not all_finite and not all(finite[i] for _, _, at_ in own for i in at_):
+                group.fail(not_a_number(group))
+                self._leave(group, tainted=True)
+                continue
+            else:
+                self._guarded(group, group.advance, own, self.memory)
+            if group.finished:
+                self._leave(group)
+                continue
+            for sequence in group.sequences:
+                if sequence.proposal is not None:
+                    sequence.proposal = None
+                    # What was proposed and not accepted is in the cache, but does not count.
+                    sequence.computed = min(sequence.computed, len(sequence.tokens) - 1)
+                self.memory.register(sequence)
+
+    def _guarded(self, group: Group, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:
+            group.fail(engine_error(error))

@@ -1,101 +1,22 @@
-"""A model's shape and weights out of a GGUF file."""
+"""A model's weights out of a GGUF file; its shape is `gguf_config.py`'s matter."""
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from chatwright.errors import ModelError
 from chatwright.model.config import ModelConfig
+from chatwright.model.gguf_config import config_of, gguf_name
+from chatwright.model.gguf_rope import FACTORS
 from chatwright.model.quants import dequantise
 from chatwright.tokenizer.gguf_file import GGUFFile, GGUFTensor
 
-_ARCHITECTURES = ("llama", "qwen2", "qwen3")
-_TOP = {
-    "embed_tokens.weight": "token_embd.weight",
-    "norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-_IN_LAYER = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def gguf_name(name: str) -> str:
-    """GGUF's name of a parameter (`layers.3.mlp.up_proj.weight`: `blk.3.ffn_up.weight`)."""
-    if name in _TOP:
-        return _TOP[name]
-    _, layer, rest = name.split(".", 2)
-    module, kind = rest.rsplit(".", 1)
-    return f"blk.{layer}.{_IN_LAYER[module]}.{kind}"
-
-
-def config_of(file: GGUFFile) -> ModelConfig:
-    """The shape that the metadata describes. Raises `ModelError` for one that this is not."""
-    where = f"{file.path}: metadata"
-    family = file.get("general.architecture", str)
-    if family not in _ARCHITECTURES:
-        raise ModelError(
-            f"models of architecture {family!r} are not supported",
-            where=where,
-            hint=f"supported: {', '.join(_ARCHITECTURES)}",
-        )
-
-    def number(key: str, kind: Any = int, default: Any = ...) -> Any:
-        return file.get(f"{family}.{key}", kind, default)
-
-    width, heads = number("embedding_length"), number("attention.head_count")
-    head_dim = number("attention.key_length", int, width // heads if heads > 0 else 0)
-    embedding = file.tensors.get("token_embd.weight")
-    unsupported = {
-        "RoPE scaling": number("rope.scaling.type", str, "none") != "none"
-        or "rope_freqs.weight" in file.tensors,
-        "RoPE on a part of each head": number("rope.dimension_count", int, head_dim) != head_dim,
-        "experts": number("expert_count", int, 0) > 0,
-        "values of another size than keys": number("attention.value_length", int, head_dim)
-        != head_dim,
-    }
-    found = [what for what, there in unsupported.items() if there]
-    if found:
-        raise ModelError(
-            f"this model uses {' and '.join(found)}, which Chatwright does not support yet",
-            where=where,
-        )
-    return ModelConfig.checked(
-        {
-            "vocab_size": embedding.shape[0] if embedding else number("vocab_size"),
-            "width": width,
-            "n_layers": number("block_count"),
-            "n_heads": heads,
-            "n_kv_heads": number("attention.head_count_kv", int, heads),
-            "head_dim": head_dim,
-            "mlp_width": number("feed_forward_length"),
-            "context": number("context_length"),
-            "rope_theta": _shortest(number("rope.freq_base", float, 10_000.0)),
-            "norm_eps": _shortest(number("attention.layer_norm_rms_epsilon", float, 1e-5)),
-            "tied": "output.weight" not in file.tensors,
-            "qk_norm": "blk.0.attn_q_norm.weight" in file.tensors,
-            "attention_bias": "blk.0.attn_q.bias" in file.tensors,
-            "output_bias": "blk.0.attn_output.bias" in file.tensors,
-        },
-        where,
-    )
+__all__ = ["GGUFWeights", "config_of", "gguf_name", "open_weights", "wrong_shape"]
 
 
 class GGUFWeights:
@@ -108,7 +29,7 @@ class GGUFWeights:
         self._reordered = file.metadata.get("general.architecture") == "llama"
 
     def names(self) -> set[str]:
-        return set(self._file.tensors)
+        return set(self._file.tensors) - {FACTORS}  # read with the configuration
 
     def name_in_file(self, name: str) -> str:
         return gguf_name(name)
@@ -118,12 +39,25 @@ class GGUFWeights:
         tensor = self._file.tensors[gguf_name(name)]
         if tensor.shape != shape:
             raise wrong_shape(str(self._file.path), tensor.name, tensor.shape, shape)
-        rows = self._rows(tensor)
-        if self._reordered and ".q_proj." in name:
-            rows = _halves(rows, self._config.n_heads)
-        elif self._reordered and ".k_proj." in name:
-            rows = _halves(rows, self._config.n_kv_heads)
+        rows = self._in_our_order(name, self._rows(tensor))
         return dequantise(rows.reshape(-1), tensor.type, dtype).view(shape)
+
+    def raw(self, name: str, kind: str) -> Tensor | None:
+        """A parameter's bytes as they are, uint8 [rows, bytes], rows in our order.
+
+        None where the file has no such tensor of type `kind`.
+        """
+        tensor = self._file.tensors.get(gguf_name(name))
+        if tensor is None or tensor.type != kind:
+            return None
+        return self._in_our_order(name, self._rows(tensor))
+
+    def _in_our_order(self, name: str, rows: Tensor) -> Tensor:
+        if self._reordered and ".q_proj." in name:
+            return _halves(rows, self._config.n_heads)
+        if self._reordered and ".k_proj." in name:
+            return _halves(rows, self._config.n_kv_heads)
+        return rows
 
     def _rows(self, tensor: GGUFTensor) -> Tensor:
         """The tensor's bytes, uint8 [rows, bytes]; a vector has one number a row."""
@@ -148,11 +82,6 @@ def _halves(rows: Tensor, heads: int) -> Tensor:
     """Rows (0, D/2, 1, D/2 + 1, …) of each head back to (0, 1, …, D − 1)."""
     order = torch.arange(rows.shape[0]).view(heads, -1, 2).transpose(1, 2).reshape(-1)
     return rows[order]
-
-
-def _shortest(value: float) -> float:
-    """The short decimal that a float32 of the file stands for (1e-05, not 9.99999974e-06)."""
-    return float(str(np.float32(value)))
 
 
 def wrong_shape(

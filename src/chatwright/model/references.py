@@ -75,9 +75,23 @@ def fetch_weights(reference: str, *, progress: Progress | None = None) -> Path:
     return resolve(reference, progress=progress)
 
 
+def gguf_of(path: Path) -> Path | None:
+    """The GGUF file that a model's weights are in: `path` itself, or the only one of a folder.
+
+    None where they are elsewhere: a folder's safetensors go before a GGUF file beside them.
+    """
+    if not path.is_dir():
+        return path if path.suffix.lower() == ".gguf" else None
+    found = sorted(path.glob("*.gguf"))
+    return found[0] if len(found) == 1 and not any(path.glob("*.safetensors")) else None
+
+
 def _from_archive(
     source: str, sha256: str | None, member: str | None, progress: Progress | None
 ) -> Path:
+    if sha256 is not None:  # unpacked before, from an archive that had this digest
+        for folder in (cache_folder() / "models").glob(f"*-{sha256[:16]}"):
+            return _unpacked(folder)
     from chatwright.sources import fetch
 
     path = fetch(source, sha256=sha256, progress=progress)
@@ -106,8 +120,12 @@ def unpack(archive: Path, member: str | None = None, sha256: str | None = None) 
             for one in _chosen(opened.members, member, archive):
                 with one.open() as source, (folder / PurePosixPath(one.name).name).open("wb") as to:
                     shutil.copyfileobj(source, to, 1 << 20)
-    ggufs = sorted(target.glob("*.gguf"))
-    return ggufs[0] if ggufs else target
+    return _unpacked(target)
+
+
+def _unpacked(folder: Path) -> Path:
+    ggufs = sorted(folder.glob("*.gguf"))
+    return ggufs[0] if ggufs else folder
 
 
 def _chosen(members: list[Member], wanted: str | None, archive: Path) -> list[Member]:

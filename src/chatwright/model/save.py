@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from chatwright.errors import ModelError
+from chatwright.model.compact import stored_config, stored_state
 from chatwright.model.lora import lora_parameters
 from chatwright.model.transformer import Transformer
 from chatwright.records import atomic_folder, disk_errors
@@ -28,7 +29,8 @@ def save_model(
 
     `config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json` and
     `generation_config.json`; `README.md` from `card` and `lineage.json` from `lineage` where given.
-    Weights keep the model's type. Raises `ModelError` while LoRA adapters are not merged.
+    Weights keep the model's type, and what layers share is stored once (`model.compact`). Raises
+    `ModelError` while LoRA adapters are not merged.
     """
     target = Path(folder)
     if lora_parameters(model):
@@ -40,10 +42,10 @@ def save_model(
         (name if name.startswith("lm_head.") else f"model.{name}"): weight.detach()
         .cpu()
         .contiguous()
-        for name, weight in model.state_dict().items()
+        for name, weight in stored_state(model).items()
     }
     specials = _special_ids(tokenizer)
-    config = model.config.to_hf() | specials | {"dtype": str(model.dtype).removeprefix("torch.")}
+    config = stored_config(model) | specials | {"dtype": str(model.dtype).removeprefix("torch.")}
     generation = {"_from_model_config": False, **specials}
     with disk_errors(target), atomic_folder(target) as partial:
         save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})

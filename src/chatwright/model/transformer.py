@@ -13,13 +13,16 @@ Letters in shapes: B rows, T tokens, C width, H heads, K key-value heads, D head
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chatwright.errors import ModelError
 from chatwright.model.config import ModelConfig
+from chatwright.model.rope import rope_frequencies
 
 
 class Attention(Protocol):
@@ -32,11 +35,31 @@ class Attention(Protocol):
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
 
 
-def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Each token attends to itself and all before it in its row: the default."""
+def causal_attention(
+    layer: int, q: Tensor, k: Tensor, v: Tensor, *, window: int | None = None, sinks: int = 0
+) -> Tensor:
+    """Each token attends to itself and all before it in its row: the default.
+
+    With `window`, to the last `window` of these only, itself included, and to the row's first
+    `sinks` tokens.
+    """
+    length = q.shape[2]
+    mask: Tensor | None = None
+    if window is not None and window < length:
+        mask = visible(torch.arange(length, device=q.device), length, window, sinks)
     return F.scaled_dot_product_attention(
-        q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.shape[1] != k.shape[1]
     )
+
+
+def visible(positions: Tensor, length: int, window: int | None = None, sinks: int = 0) -> Tensor:
+    """Whether queries at `positions` [T] see each of the positions 0…`length` − 1: bool [T, S]."""
+    at = torch.arange(length, device=positions.device)
+    query = positions[:, None]
+    seen = at <= query
+    if window is not None:
+        seen &= (at > query - window) | (at < sinks)
+    return seen
 
 
 class RMSNorm(nn.Module):
@@ -57,14 +80,27 @@ class RMSNorm(nn.Module):
         return self.weight * (wide * scale).to(x.dtype)
 
 
-def rope_tables(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+def rope_tables(
+    positions: Tensor, frequencies: Tensor, scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines, float32 [B, 1, T, D/2], of `positions` [B, T]. Su et al. 2021.
 
-    Computed anew for each call: a buffer would lose precision when the model is cast to bfloat16.
+    `frequencies` and `scale` are those of `rope_frequencies`. Computed anew for each call: a buffer
+    would lose precision when the model is cast to bfloat16.
     """
-    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions.float()[:, None, :, None] * (1.0 / theta**exponent)
-    return angles.cos(), angles.sin()
+    angles = positions.float()[:, None, :, None] * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)
+
+
+@lru_cache(maxsize=64)
+def frequencies_on(
+    config: ModelConfig, length: int | None, device: torch.device
+) -> tuple[Tensor, float]:
+    """`rope_frequencies` as a tensor on `device`."""
+    frequencies, scale = rope_frequencies(config, length)
+    with torch.inference_mode(False):  # also training may use what is made here
+        return torch.tensor(frequencies, device=device), scale
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -126,6 +162,20 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, attention)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
+
+
+def _longest(tokens: Tensor, positions: Tensor | None) -> int:
+    """How many positions the longest sequence in the rows has."""
+    return tokens.shape[1] if positions is None else int(positions.max()) + 1
+
+
+def _check_window(window: int, longest: int) -> None:
+    if longest > window:
+        raise ModelError(
+            f"the model sees {window} tokens back, and this computation would let a token see "
+            f"{longest}",
+            hint="use shorter sequences",
+        )
 
 
 class Transformer(nn.Module):
@@ -198,19 +248,36 @@ class Transformer(nn.Module):
         tokens: Tensor,
         positions: Tensor | None = None,
         attention: Attention | None = None,
+        rope_length: int | None = None,
     ) -> Tensor:
         """Final normalised hidden states [B, T, C] of `tokens` [B, T] (int64).
 
         `positions` [B, T] are the RoPE positions (0, 1, 2, … in each row when None). `attention`
-        is plain causal over the row when None.
+        is plain causal over the row, within the model's window, when None; another one must keep
+        to the window itself and say so (`keeps_window`). `rope_length` is the sequence length that
+        dynamic RoPE scaling assumes (as long as the largest position when None).
         """
+        config = self.config
+        if attention is None:
+            attention = self._attention
+        elif config.sliding_window is not None and not getattr(attention, "keeps_window", False):
+            _check_window(config.sliding_window, _longest(tokens, positions))
+        if config.rope_scaling is None or config.rope_scaling.type != "dynamic":
+            rope_length = None
+        elif rope_length is None:
+            rope_length = _longest(tokens, positions)
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        cos, sin = rope_tables(positions, self.config.head_dim, self.config.rope_theta)
+        cos, sin = rope_tables(positions, *frequencies_on(config, rope_length, tokens.device))
         x = self.embed_tokens(tokens)
         for block in self.layers:
-            x = block(x, cos, sin, attention or causal_attention)
+            x = block(x, cos, sin, attention)
         return self.norm(x)  # type: ignore[no-any-return]
+
+    def _attention(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        config = self.config
+        window, sinks = config.window_of(layer), config.attention_sinks
+        return causal_attention(layer, q, k, v, window=window, sinks=sinks)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits [..., V] of hidden states [..., C]."""

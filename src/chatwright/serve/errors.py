@@ -41,6 +41,10 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, headers)
 
 
+# What OpenAI calls the setting that the engine found wrong.
+_FIELDS = {"constraint": "response_format", "logit_bias": "logit_bias"}
+
+
 def as_api_error(error: BaseException, *, loading: bool = False) -> ApiError:
     """What to tell the caller about an error met while loading a model or answering.
 
@@ -55,7 +59,9 @@ def as_api_error(error: BaseException, *, loading: bool = False) -> ApiError:
         return ApiError(503, f"the model cannot be loaded: {_plain(error)}", code="model_not_ready")
     if isinstance(error, ContextError):
         return ApiError(400, _plain(error), param="messages", code="context_length_exceeded")
-    return ApiError(400 if isinstance(error, UsageError) else 500, _plain(error))
+    if isinstance(error, UsageError):
+        return ApiError(400, _plain(error), param=_FIELDS.get(error.where or ""))
+    return ApiError(500, _plain(error))
 
 
 def _plain(error: ChatwrightError) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -19,7 +19,7 @@ from chatwright.evaluate.arena import list_studies
 from chatwright.serve.errors import ApiError, as_api_error
 from chatwright.workspace import Workspace
 
-_SCHEME = re.compile(r"(hf|pypi|file|https):")
+_SCHEME = re.compile(r"(hf|pypi|file|https|openai):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +142,16 @@ class Registry:
 
 
 def workspace_registry(
-    workspace: Workspace, names: Sequence[str] = (), *, most_loaded: int = 2
+    workspace: Workspace,
+    names: Sequence[str] = (),
+    *,
+    most_loaded: int = 2,
+    **options: Any,
 ) -> Registry:
     """What a workspace has: the assistants and models named, or all of them when none is.
 
     A name that is neither may be anything that `load_model` knows (an alias, a folder, a `.gguf`).
+    `options` are those of `load_assistant`: with a `backend` that server's model answers for all.
     Raises `UsageError` for one that is nothing, and where there is nothing to serve or to judge.
     """
     for name in names:
@@ -166,7 +171,11 @@ def workspace_registry(
             hint="build one first (`chatwright build recipes/quickstart.yaml`), or name a model "
             "(`chatwright serve smollm2-135m-instruct`)",
         )
-    return Registry(entries, lambda name: load_assistant(name, workspace), most_loaded=most_loaded)
+    return Registry(
+        entries,
+        lambda name: load_assistant(name, workspace, **options),
+        most_loaded=most_loaded,
+    )
 
 
 def _check_name(name: str, workspace: Workspace) -> None:
@@ -199,5 +208,8 @@ def _assistant(description: Description, workspace: Workspace) -> Served:
 
 def _model(name: str, workspace: Workspace) -> Served:
     folder = workspace.model(name)
-    made = (folder / "config.json").stat().st_mtime_ns if folder is not None else 0
+    made = 0
+    if folder is not None:
+        files = (folder / name for name in ("config.json", "model.gguf"))
+        made = max(file.stat().st_mtime_ns for file in files if file.exists())
     return Served(name, "model", name, created=made // 10**9, stamp=str(made))

@@ -93,7 +93,7 @@ def _numbered(passages: Sequence[Passage]) -> list[dict[str, Any]]:
 def _finish_reason(answer: Answer) -> str:
     """OpenAI knows "stop" and "length"; a cancelled answer has nobody left who would read it."""
     reason = answer.completion.finish_reason
-    return "stop" if reason == "cancelled" else reason
+    return {"cancelled": "stop", "timeout": "length"}.get(reason, reason)
 
 
 def usage(answer: Answer) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -11,10 +11,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import PydanticCustomError, from_json, to_json
 
+from chatwright.errors import UsageError
 from chatwright.generate import SamplingParams
+from chatwright.generate.params import Constraint
 from chatwright.records import Message
 from chatwright.serve.errors import ApiError
 from chatwright.serve.limits import Limits
@@ -22,12 +25,8 @@ from chatwright.serve.limits import Limits
 # What OpenAI's API knows and this server does not do: accepted when it asks for nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
     "logprobs": (False,),
     "top_logprobs": (0,),
-    "response_format": ({"type": "text"},),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
@@ -48,6 +47,8 @@ _IGNORED = frozenset(
         "verbosity",
     }
 )
+# What a setting of the engine is called in a request.
+_OUR_NAMES = {"beams": "num_beams", "constraint": "response_format"}
 
 
 def _text(content: Any) -> str:
@@ -70,6 +71,10 @@ def _stops(stop: Any) -> Any:
     return [stop] if isinstance(stop, str) else stop
 
 
+# OpenAI writes token ids as JSON's keys are: text.
+TokenId = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
+
+
 class _Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -88,8 +93,42 @@ class StreamOptions(_Shape):
     include_obfuscation: bool | None = None
 
 
+class JsonSchema(_Shape):
+    """A named JSON schema. It is followed to the letter whether `strict` is asked for or not."""
+
+    name: str = Field(max_length=64)
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(_Shape):
+    """What the answer must look like: any text, any JSON object, or JSON of a given schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise PydanticCustomError("schema", "type 'json_schema' needs the field 'json_schema'")
+        return self
+
+    def constraint(self) -> Constraint | None:
+        if self.json_schema is not None and self.type == "json_schema":
+            return Constraint.json_schema(self.json_schema.schema_)
+        if self.type == "json_object":
+            return Constraint.json_schema({"type": "object"})
+        return None
+
+
 class ChatRequest(_Shape):
-    """The body of `POST /v1/chat/completions`; `top_k` and `repetition_penalty` are additions."""
+    """The body of `POST /v1/chat/completions`.
+
+    Additions to OpenAI's: `top_k`, `min_p`, `typical_p`, `repetition_penalty`, `no_repeat_ngram`,
+    `min_tokens`, and beam search with `num_beams`, `length_penalty` and `early_stopping` (its
+    temperature is 0 where none is given, and a stream of it comes in one piece, at the end).
+    """
 
     model: str = Field(max_length=300)
     messages: list[ChatMessage] = Field(min_length=1)
@@ -98,7 +137,18 @@ class ChatRequest(_Shape):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=1_000_000)
+    min_p: float | None = Field(None, ge=0, le=1)
+    typical_p: float | None = Field(None, gt=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0, le=10)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    no_repeat_ngram: int | None = Field(None, ge=0, le=1000)
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    response_format: ResponseFormat | None = None
+    num_beams: int | None = Field(None, ge=1)
+    length_penalty: float | None = Field(None, ge=-10, le=10)
+    early_stopping: Literal[True, False, "never"] | None = None
+    min_tokens: int | None = Field(None, ge=0)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     stop: Annotated[list[Annotated[str, Field(min_length=1)]] | None, BeforeValidator(_stops)] = (
@@ -112,17 +162,41 @@ class ChatRequest(_Shape):
         ]
 
     def sampling(self, default: SamplingParams) -> SamplingParams:
-        """`default` (the assistant's own settings) with what the caller asked for put over it."""
+        """`default` (the assistant's own settings) with what the caller asked for put over it.
+
+        Raises `ApiError` (400) for things that cannot be together, naming one of them.
+        """
         asked: dict[str, Any] = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
+            "min_p": self.min_p,
+            "typical_p": self.typical_p,
             "repetition_penalty": self.repetition_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": self.presence_penalty,
+            "no_repeat_ngram": self.no_repeat_ngram,
+            "beams": self.num_beams,
+            "length_penalty": self.length_penalty,
+            "early_stopping": self.early_stopping,
+            "min_tokens": self.min_tokens,
             "max_tokens": self.max_completion_tokens or self.max_tokens,
             "stop": tuple(self.stop) if self.stop else None,
             "seed": self.seed,
         }
-        return replace(default, **{name: v for name, v in asked.items() if v is not None})
+        if self.logit_bias:
+            asked["logit_bias"] = {int(token): bias for token, bias in self.logit_bias.items()}
+        if (self.num_beams or 1) > 1 and self.temperature is None:
+            asked["temperature"] = 0.0
+        try:
+            if self.response_format is not None:
+                asked["constraint"] = self.response_format.constraint()
+            return replace(default, **{name: v for name, v in asked.items() if v is not None})
+        except UsageError as error:
+            name = error.where or ""
+            raise ApiError(
+                400, error.message, param=_OUR_NAMES.get(name, name), code="invalid_value"
+            ) from error
 
 
 def parse_chat_request(body: bytes, limits: Limits) -> ChatRequest:
@@ -174,6 +248,14 @@ def _check_limits(request: ChatRequest, limits: Limits) -> None:
     for param in ("max_tokens", "max_completion_tokens"):
         if (getattr(request, param) or 0) > limits.max_tokens:
             raise refuse(param, f"{param} may be at most {limits.max_tokens}")
+    if (request.num_beams or 1) > limits.beams:
+        raise refuse("num_beams", f"num_beams may be at most {limits.beams}")
+    if len(request.logit_bias or {}) > limits.logit_biases:
+        raise refuse("logit_bias", f"logit_bias may name at most {limits.logit_biases} tokens")
+    if (form := request.response_format) is not None and form.json_schema is not None:
+        size = len(to_json(form.json_schema.schema_))
+        if size > limits.schema_bytes:
+            raise refuse("response_format", f"a schema may have {limits.schema_bytes} bytes")
     stops = request.stop or []
     if len(stops) > limits.stop_strings or any(len(s) > limits.stop_length for s in stops):
         raise refuse(

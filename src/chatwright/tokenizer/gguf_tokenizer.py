@@ -16,7 +16,10 @@ from chatwright.tokenizer.pretokenizers import (
 )
 from chatwright.tokenizer.spec import SpecialTokens
 
-_CONTROL, _USER_DEFINED = 3, 4
+# Ours: False where the text is not brought to composed characters first, as `pre` would have it.
+# (llama.cpp never does that.)
+NORMALISES = "chatwright.tokenizer.normalises"
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
 
 
 def bpe_spec(
@@ -93,7 +96,8 @@ def tokenizer_of(file: GGUFFile) -> tuple[dict[str, Any], SpecialTokens, str | N
         raise ModelError(f"{len(tokens)} tokens and {len(types)} token types", where=where)
     if any(len(pair) != 2 for pair in merges):
         raise ModelError("a merge is not two tokens", where=where)
-    vocab = {token: i for i, token in enumerate(tokens)}
+    # Unused ids only fill the embedding's rows: no text ever becomes one.
+    vocab = {token: i for i, token in enumerate(tokens) if types[i] != _UNUSED}
     added = [
         added_token(token, i, types[i] == _CONTROL)
         for i, token in enumerate(tokens)
@@ -114,7 +118,10 @@ def tokenizer_of(file: GGUFFile) -> tuple[dict[str, Any], SpecialTokens, str | N
         other_ends=tuple(sorted({t for t in (named("eot"), named("eom")) if t})),
     )
     template = file.get("tokenizer.chat_template", str, None)
-    return bpe_spec(vocab, merges, added, pre), special, template
+    spec = bpe_spec(vocab, merges, added, pre)
+    if not file.get(NORMALISES, bool, True):
+        spec["normalizer"] = None
+    return spec, special, template
 
 
 def _list_of(file: GGUFFile, key: str, kind: type) -> list[Any]:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chatwright.model.lora import LoRALinear
+from chatwright.model.low_rank import LowRankLinear
 from chatwright.model.transformer import Attention, Block, RMSNorm, Transformer
 
 _Tensors = tuple[Tensor | None, ...]
@@ -27,8 +28,11 @@ _Tensors = tuple[Tensor | None, ...]
 
 @contextmanager
 def fused_blocks(model: Transformer) -> Iterator[None]:
-    """Within, `model`'s blocks run on these functions; adapters with dropout keep the plain way."""
-    blocks = [b for b in model.layers if isinstance(b, Block) and not _has_dropout(b)]
+    """Within, `model`'s blocks run on these functions; adapters with dropout keep the plain way.
+
+    So do factorised projections (`LowRankLinear`).
+    """
+    blocks = [b for b in model.layers if isinstance(b, Block) and not _plain_only(b)]
     for block in blocks:
         block.forward = partial(_block, block)  # type: ignore[method-assign]
     try:
@@ -38,8 +42,11 @@ def fused_blocks(model: Transformer) -> Iterator[None]:
             del block.forward
 
 
-def _has_dropout(block: Block) -> bool:
-    return any(isinstance(m, LoRALinear) and m.dropout > 0 for m in block.modules())
+def _plain_only(block: Block) -> bool:
+    return any(
+        isinstance(m, LowRankLinear) or (isinstance(m, LoRALinear) and m.dropout > 0)
+        for m in block.modules()
+    )
 
 
 def _block(block: Block, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:

@@ -61,8 +61,12 @@ def _settled(reference: str) -> str:
 def fingerprint_of(reference: str, workspace: Workspace) -> str:
     """Which weights, assistant or answers a reference means now; fetches what is not here."""
     from chatwright.assist.load import find_description
+    from chatwright.generate.remote import is_remote
     from chatwright.model.references import resolve
+    from chatwright.records import fingerprint
 
+    if is_remote(reference):  # its name is all that is known: the server may change behind it
+        return fingerprint("remote-model", {"reference": reference})
     path = Path(reference)
     if path.suffix == ".jsonl" and path.is_file():
         return file_digest(path)

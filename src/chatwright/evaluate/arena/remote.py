@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from chatwright.errors import ContextError, SourceError, UsageError
 from chatwright.records import Message, fingerprint
 
-_SECONDS = 300.0  # a large model on a small machine takes its time
-_REFUSED = (400, 413, 422)  # what servers say to a prompt that does not fit
+if TYPE_CHECKING:
+    from chatwright.generate.remote import RemoteEngine
 
 
 class RemoteJudge:
     """Asks `model` at `base_url` (`http://localhost:8000/v1`), greedily; use as a context manager.
 
     Prompts and answers are sent there: choose a server that may see them. `key` is the server's
-    bearer token, kept in memory only.
+    bearer token, kept in memory only. A busy server is asked again (see `RemoteEngine`).
     """
 
     def __init__(
         self, base_url: str, model: str, *, key: str | None = None, max_tokens: int = 256
     ) -> None:
-        import httpx2
-
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise UsageError(
@@ -33,54 +31,38 @@ class RemoteJudge:
                 where="--base-url",
                 hint="like http://localhost:8000/v1, without a name or password in it",
             )
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._url = base_url
         self._model = model
+        self._key = key
         self._max_tokens = max_tokens
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx2.Client(timeout=_SECONDS, headers=headers)
+        self._engine: RemoteEngine | None = None
         self.fingerprint = fingerprint("remote-judge", {"url": base_url, "model": model})
 
     def __call__(self, messages: Sequence[Message]) -> str:
         """The model's answer. Raises `SourceError` where the server gives none that can be read,
         and `ContextError` where it refuses the prompt.
         """
-        import httpx2
+        from chatwright.generate import SamplingParams
+        from chatwright.generate.remote import RemoteEngine
 
-        body = {
-            "model": self._model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
-            "temperature": 0,
-            "max_tokens": self._max_tokens,
-        }
+        params = SamplingParams(temperature=0.0, max_tokens=self._max_tokens)
         try:
-            response = self._client.post(self._url, json=body)
-        except httpx2.HTTPError as error:
-            raise SourceError(
-                f"the judge's server did not answer: {error or type(error).__name__}",
-                where=self._url,
-                hint="see whether it runs, then run again: verdicts given so far are kept",
-            ) from error
-        if response.status_code in _REFUSED:
-            raise ContextError(f"the server refused this prompt: {response.text[:300]}")
-        if response.status_code != 200:
-            raise SourceError(
-                f"the judge's server answered {response.status_code}: {response.text[:300]}",
-                where=self._url,
-                hint="check the address, the model's name and the key",
-            )
+            if self._engine is None:  # a study with nothing left to judge asks nobody
+                self._engine = RemoteEngine(self._url, self._model, api_key=self._key)
+            request = self._engine.stream(messages, params)
+        except SourceError as error:
+            raise _failed(error) from error
         try:
-            value: Any = response.json()
-            text = value["choices"][0]["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise SourceError(
-                f"the judge's server sent something else than an answer: {response.text[:200]}",
-                where=self._url,
-            ) from error
-        return text if isinstance(text, str) else ""  # null: it said nothing
+            return request.result().text
+        except SourceError as error:
+            raise _failed(error) from error
+        except UsageError as error:  # the server's 400: this prompt, not the whole run
+            raise ContextError(error.message, where=error.where) from error
 
     def close(self) -> None:
         """End the connections."""
-        self._client.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def __enter__(self) -> Self:
         return self
@@ -92,3 +74,11 @@ class RemoteJudge:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _failed(error: SourceError) -> SourceError:
+    return SourceError(
+        f"the judge's server did not answer: {error.message}",
+        where=error.where,
+        hint=error.hint or "see whether it runs, then run again: verdicts given so far are kept",
+    )

@@ -192,10 +192,10 @@ def _loaded(
 
     The engine's window is as short as the audit's sequences allow: its cache grows with it.
     """
-    from chatwright.generate import Engine
+    from chatwright.generate.load import engine_of
     from chatwright.model import load_model
 
     model, tokenizer = load_model(reference, workspace=place, progress=progress)
     context = min(model.config.context, max(how.window + 1, _PROMPT + how.bias_tokens))
-    with Engine(model, tokenizer, max_batch=how.max_batch, context=context) as engine:
+    with engine_of(model, tokenizer, max_batch=how.max_batch, context=context) as engine:
         yield engine
