@@ -121,7 +121,9 @@ class ScriptedEngine:
     params: list[SamplingParams] = field(default_factory=list)
     closed: bool = False
 
-    def stream(self, messages: Sequence[Message], params: SamplingParams, /) -> ScriptedPieces:
+    def stream(
+        self, messages: Sequence[Message], params: SamplingParams, /, *, tenant: str = ""
+    ) -> ScriptedPieces:
         prompt = len(self.tokenizer.chat(messages, add_generation_prompt=True))
         if prompt >= self.context:
             raise ContextError("the question is too long")

@@ -25,7 +25,8 @@ from chatwright.stage import StageKind, StageSettings
 
 # Rooms in the order in which data walks through them.
 _ROOMS = (
-    "collect", "curate", "tokenizer", "train", "assist", "evaluate", "govern", "govern.audit",
+    "collect", "curate", "tokenizer", "train", "assist", "evaluate", "compress", "govern",
+    "govern.audit",
 )  # fmt: skip
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TOP_KEYS = ("name", "title", "description", "seed", "stages")

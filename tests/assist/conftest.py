@@ -85,7 +85,9 @@ class TalkingEngine:
         self.stopped = 0
         self.closed = False
 
-    def stream(self, messages: Sequence[Message], params: SamplingParams, /) -> Iterator[Piece]:
+    def stream(
+        self, messages: Sequence[Message], params: SamplingParams, /, *, tenant: str = ""
+    ) -> Iterator[Piece]:
         self.asked.append(list(messages))
         assert len(self.tokenizer.chat(messages)) < self.context, "more than the window holds"
         return self._pieces(self.say(messages))

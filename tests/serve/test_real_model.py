@@ -90,6 +90,24 @@ def test_seeds_and_stops_reach_the_sampler(random_server: str) -> None:
     assert said(5, stop=whole[4:6]) == whole[: whole.index(whole[4:6])].strip()
 
 
+def test_nobody_learns_from_the_time_what_another_asked(
+    random_server: str, random_engine: Engine
+) -> None:
+    """Prompts are reused for whoever sends the same key, and for nobody else."""
+    url = f"{random_server}/v1/chat/completions"
+    body = {"model": "random", "max_tokens": 2, "temperature": 0}
+    body |= {"messages": [{"role": "user", "content": "the harbour at low tide " * 40}]}
+
+    def ask(key: str) -> int:
+        before = random_engine.stats()["reused_tokens"]
+        reply = HTTP.post(url, json=body, headers={"Authorization": f"Bearer {key}"})
+        assert reply.status_code == 200
+        return int(random_engine.stats()["reused_tokens"]) - before
+
+    assert ask("alice") == 0 and ask("alice") > 0
+    assert ask("bob") == 0 and ask("alice") > 0
+
+
 @pytest.fixture(scope="module")
 def smollm2(smollm2_gguf: Path, knowledge: Path) -> Iterator[openai.OpenAI]:
     with load_engine(smollm2_gguf, context=1024, max_batch=2) as engine:

@@ -34,13 +34,16 @@ _LEAST_ANSWER = 32  # tokens that are kept free for the answer, however long the
 class GenerationEngine(Protocol):
     """What an assistant needs of an engine (`chatwright.generate.Engine` is one).
 
-    `stream` returns an iterator of pieces, the last with the `completion`; closing it stops.
+    `stream` returns an iterator of pieces, the last with the `completion`; closing it stops. What
+    one `tenant` asks never makes another's answer come sooner.
     """
 
     tokenizer: Any
     context: int
 
-    def stream(self, messages: Sequence[Message], params: SamplingParams, /) -> Any: ...
+    def stream(
+        self, messages: Sequence[Message], params: SamplingParams, /, *, tenant: str = ""
+    ) -> Any: ...
 
     def close(self) -> None: ...
 

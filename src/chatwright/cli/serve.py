@@ -7,6 +7,7 @@ import socket
 import threading
 import webbrowser
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,7 +66,7 @@ def serve(
     # A port that is taken is said at once, not after the imports and checks that follow.
     listening = bind(host, port)
     with listening:
-        limits = Limits()
+        limits = replace(Limits(), beams=min(Limits().beams, batch))
         place = Workspace(workspace)
         registry = workspace_registry(
             place,

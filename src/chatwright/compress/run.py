@@ -32,7 +32,9 @@ from chatwright.workspace import Workspace
 if TYPE_CHECKING:
     import torch
 
+    from chatwright.compress.stages import CompressStageSettings
     from chatwright.model import Transformer
+    from chatwright.stage import StageContext
     from chatwright.tokenizer import Tokenizer
 
 _STORED = ("float32", "float16", "bfloat16")
@@ -110,6 +112,26 @@ def compress_model(
     facts = _write(job, out, lineage, reference, _texts(settings, workspace))
     shutil.rmtree(scratch, ignore_errors=True)
     return Compressed(reference, source, out, settings, facts)
+
+
+def compress_stage(
+    settings: CompressStageSettings, options: CompressSettings, context: StageContext
+) -> None:
+    """The same as a stage of a recipe; `options` are its settings with the names resolved."""
+    workspace = context.workspace
+    source = context.inputs.get(settings.model)
+    if source is None:
+        source = resolve(settings.model, workspace=workspace, progress=context.progress)
+    data = _dataset(options, workspace)
+    model, tokenizer, stored = _load(source, whole=options.method in QUANTISING)
+    job = _Job(model, tokenizer, stored, options, data, context.scratch, context.progress)
+    lineage = context.lineage(
+        settings,
+        base_model=settings.model,
+        base_fingerprint=content_fingerprint(source),
+        machine=describe_machine(),
+    )
+    _write(job, context.output, lineage, settings.model, _texts(options, workspace))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +235,10 @@ def _dataset(settings: CompressSettings, workspace: Workspace) -> Dataset | None
         return None
     from chatwright.compress.recover import objective_of
 
-    data = Dataset.open(workspace.dataset(settings.data))
+    place = Path(settings.data)
+    data = Dataset.open(
+        place if (place / "dataset.json").is_file() else workspace.dataset(settings.data)
+    )
     objective_of(data)  # what cannot be trained on is refused before anything is done
     return data
 

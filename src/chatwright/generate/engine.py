@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -183,7 +184,8 @@ class Engine:
         prompt that is empty or leaves no room for an answer, and `UsageError` for a token that the
         vocabulary does not have and for what could never fit the KV memory.
         """
-        prompt = [int(token) for token in prompt_ids]
+        prompt = _token_ids(prompt_ids)
+        _check_tenant(tenant)
         limit = self._check(prompt, params)
         group = self._group(prompt, params, limit, tenant)
         self._scheduler.submit(group)
@@ -205,9 +207,10 @@ class Engine:
         """
         if isinstance(texts, str):
             raise UsageError("embed takes a list of texts", hint="write embed([text])")
+        _check_tenant(tenant)
         groups: list[EmbeddingGroup] = []
         for number, text in enumerate(texts):
-            ids = self.tokenizer.encode(text) if isinstance(text, str) else [int(t) for t in text]
+            ids = self.tokenizer.encode(text) if isinstance(text, str) else _token_ids(text)
             self._check_tokens(ids)
             if not 0 < len(ids) <= self.context:
                 raise ContextError(
@@ -416,6 +419,24 @@ def _close(scheduler: Scheduler, runner: Runner, draft: DraftModel | None) -> No
 
 def _is_runner(model: Transformer | Runner) -> TypeIs[Runner]:
     return hasattr(model, "bytes_per_block")
+
+
+def _token_ids(ids: Iterable[int]) -> list[int]:
+    try:
+        if isinstance(ids, str | bytes):
+            raise TypeError
+        return [operator.index(token) for token in ids]
+    except TypeError as error:
+        raise UsageError(
+            "a prompt must be token ids (whole numbers)",
+            where="prompt_ids",
+            hint="`engine.generate([text])` and `engine.chat(messages)` take text",
+        ) from error
+
+
+def _check_tenant(tenant: object) -> None:
+    if not isinstance(tenant, str):
+        raise UsageError(f"tenant is {tenant!r}; it must be text", where="tenant")
 
 
 def _checked_context(context: int | None, window: int) -> int:

@@ -10,8 +10,8 @@ def not_a_number(group: Group) -> ModelError:
     """The error of a group whose logits are NaN or infinite."""
     longest = max((len(sequence.tokens) for sequence in group.sequences), default=0)
     return ModelError(
-        f"the model gave no usable number for the next token (after {longest} tokens): its output "
-        "is NaN or infinite",
+        f"the model gave no usable number for the next token of request {group.number} (after "
+        f"{longest} tokens): its output is NaN or infinite",
         hint="the weights are damaged, or training diverged; load another checkpoint, or use "
         "float32",
     )

@@ -141,6 +141,7 @@ class Group(ABC):
         self.deadline = deadline  # in `time.monotonic()` seconds
         self.sequences = [Sequence(self.prompt)]
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()  # Piece, or an exception
+        self.number = 0  # of the engine's requests: given by the scheduler, told in errors
         self.cancelled = False
         self.finished = False
         self.cached_tokens = 0  # prompt tokens that prefix reuse saved: set by the scheduler
@@ -261,9 +262,9 @@ class Answer:
         """End here; return the text that was held back. In it a stop string may still be found."""
         if self.reason is not None:
             return ""
-        text = ""
-        if reason in ("stop", "length"):
-            text = self._stops.push(self._detokenizer.flush()) + self._stops.flush()
+        # What is held back of a character is no character; a stop string may begin before it.
+        rest = self._detokenizer.flush().rstrip("\ufffd") if reason in ("stop", "length") else ""
+        text = self._stops.push(rest) + self._stops.flush()
         self.reason = "stop" if self._stops.stopped else reason
         self._text.append(text)
         return text

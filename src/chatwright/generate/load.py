@@ -55,6 +55,20 @@ def load_engine(
     other arguments are `Engine`'s and `load_model`'s. Raises `ModelError` for what cannot be used
     and `UsageError` for settings that cannot be.
     """
+    if backend not in ("auto", "native", "torch"):
+        raise UsageError(
+            f"backend is {backend!r}; it must be auto, native or torch", where="backend"
+        )
+    if max_batch < 1:
+        raise UsageError(f"max_batch is {max_batch}; it must be 1 or more", where="max_batch")
+    if kv_memory is not None and kv_memory < 1:
+        raise UsageError(f"kv_memory is {kv_memory}; it must be 1 byte or more", where="kv_memory")
+    if rope is not None and not {"type", "factor"} <= set(rope):
+        raise UsageError(
+            f"rope is {dict(rope)!r}; it needs a type and a factor",
+            where="rope",
+            hint='like {"type": "yarn", "factor": 2}',
+        )
     if weights not in WEIGHTS:
         raise UsageError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
     path = resolve(os.fspath(reference), workspace=workspace, progress=progress)
@@ -64,7 +78,13 @@ def load_engine(
         raise UsageError(f"the compiled kernels cannot compute this: {reason}", where=str(path))
     guide = None
     if draft is not None:
-        guide = _draft(draft, workspace, reason is None, context, progress)
+        settings = {
+            "max_batch": max_batch,
+            "context": context,
+            "threads": threads,
+            "kv_dtype": kv_dtype,
+        }
+        guide = _draft(draft, workspace, progress, settings if reason is None else None)
     common: dict[str, Any] = {
         "max_batch": max_batch,
         "draft": guide,
@@ -212,7 +232,7 @@ class _Found:
                     where=where,
                     hint="tokenizer and weights are not of one model; fetch the model again",
                 )
-            window = context or config.context
+            window = config.context if context is None else context
             if not 1 < window <= config.context:
                 raise ContextError(
                     f"context is {window}; it must be between 2 and the model's window of "
@@ -252,13 +272,14 @@ def _has_gpu() -> bool:
 def _draft(
     reference: str,
     workspace: Workspace | None,
-    native: bool,
-    context: int | None,
     progress: Progress | None,
+    settings: Mapping[str, Any] | None,
 ) -> Transformer | NativeRunner:
+    """The model that guesses; by the kernels with `settings`, by PyTorch where they are None."""
     found = _Found.at(resolve(reference, workspace=workspace, progress=progress))
-    if native and found.why_not_native() is None:
-        return found.load_native(max_batch=1, context=context)[0]
+    if settings is not None and found.why_not_native() is None:
+        window = min(settings["context"] or found.config().context, found.config().context)
+        return found.load_native(**{**settings, "context": window})[0]
     from chatwright.model import load_model
 
     return load_model(reference, workspace=workspace, progress=progress)[0]

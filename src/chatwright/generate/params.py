@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, Self
 
 from chatwright.errors import UsageError
@@ -144,10 +145,12 @@ class SamplingParams:
         stop: object = self.stop
         if isinstance(stop, str):  # one string alone is what people write first
             stop = (stop,)
+        _check("stop", stop, isinstance(stop, Iterable), "a string, or several")
         object.__setattr__(self, "stop", tuple(stop))  # type: ignore[arg-type]
         for name in ("stop_tokens", "negative_prompt"):
             object.__setattr__(self, name, _token_ids(name, getattr(self, name)))
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+        _check_types(self)
         _check_values(self)
         _check_together(self)
 
@@ -200,6 +203,39 @@ class Piece:
     index: int = 0
 
 
+_WHOLE = (
+    "top_k", "no_repeat_ngram", "min_tokens", "max_tokens", "n", "beams", "top_logprobs", "lookup",
+    "sinks",
+)  # fmt: skip
+_NUMBERS = (
+    "temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty",
+    "presence_penalty", "length_penalty", "guidance",
+)  # fmt: skip
+# Beyond these a float32 logit becomes infinite, and what is chosen from it means nothing.
+_MOST_BIAS = 1e6
+_MOST_GUIDANCE = 1e3
+_MOST_LENGTH_PENALTY = 100.0
+
+
+def _check_types(p: SamplingParams) -> None:
+    for name in _WHOLE:
+        _check(name, getattr(p, name), _is_whole(getattr(p, name)), "a whole number")
+    for name in ("seed", "best_of"):
+        value = getattr(p, name)
+        _check(name, value, value is None or _is_whole(value), "a whole number, or None")
+    for name in _NUMBERS:
+        _check(name, getattr(p, name), _is_number(getattr(p, name)), "a number")
+    _check("timeout", p.timeout, p.timeout is None or _is_number(p.timeout), "a number, or None")
+
+
+def _is_whole(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _check_values(p: SamplingParams) -> None:
     _check("temperature", p.temperature, 0.0 <= p.temperature < math.inf, "0 or more")
     _check("top_k", p.top_k, p.top_k >= 0, "0 (all tokens) or more")
@@ -212,8 +248,13 @@ def _check_values(p: SamplingParams) -> None:
         0.0 < p.repetition_penalty < math.inf,
         "above 0 (1 changes nothing)",
     )
-    for name in ("frequency_penalty", "presence_penalty", "length_penalty"):
-        _check(name, getattr(p, name), math.isfinite(getattr(p, name)), "a number")
+    for name, most in (
+        ("frequency_penalty", _MOST_BIAS),
+        ("presence_penalty", _MOST_BIAS),
+        ("length_penalty", _MOST_LENGTH_PENALTY),
+    ):
+        value = getattr(p, name)
+        _check(name, value, abs(value) <= most, f"between -{most:g} and {most:g}")
     for name in ("no_repeat_ngram", "min_tokens", "lookup", "sinks"):
         _check(name, getattr(p, name), getattr(p, name) >= 0, "0 or more")
     for name in ("max_tokens", "n", "beams"):
@@ -232,7 +273,8 @@ def _check_values(p: SamplingParams) -> None:
         0 <= p.top_logprobs <= MOST_TOP_LOGPROBS,
         f"between 0 and {MOST_TOP_LOGPROBS}",
     )
-    _check("guidance", p.guidance, 1.0 <= p.guidance < math.inf, "1 (none) or more")
+    most = _MOST_GUIDANCE
+    _check("guidance", p.guidance, 1.0 <= p.guidance <= most, f"between 1 (none) and {most:g}")
     _check(
         "constraint",
         p.constraint,
@@ -320,5 +362,6 @@ def _biases(
     for token, bias in told.items():
         _check("logit_bias", token, token >= 0, "for token ids from 0 on")
         # -inf forbids a token; +inf would make every other impossible, and a NaN anything
-        _check("logit_bias", bias, bias < math.inf, "a number, or -inf")
+        right = bias == -math.inf or abs(bias) <= _MOST_BIAS
+        _check("logit_bias", bias, right, f"between -{_MOST_BIAS:g} and {_MOST_BIAS:g}, or -inf")
     return tuple(sorted(told.items()))

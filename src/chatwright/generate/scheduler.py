@@ -7,7 +7,9 @@ runs out, the youngest makes room and is computed again later: never an error, n
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -91,10 +93,18 @@ class Scheduler:
         self._deadline = math.inf  # the earliest of all
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._process = os.getpid()
+        self._numbers = itertools.count(1)
 
     def submit(self, group: Group) -> None:
         """Queue a request. Raises `ChatwrightError` once closed."""
+        if os.getpid() != self._process:  # its thread stayed behind, and its lock may be held
+            raise ChatwrightError(
+                "the engine belongs to the process that this one was forked from",
+                hint="make a new Engine after the fork",
+            )
         group.on_cancel = self._cancelled
+        group.number = next(self._numbers)
         with self._changed:
             if self._closed:
                 raise ChatwrightError("the engine is closed", hint="make a new Engine")
@@ -139,8 +149,12 @@ class Scheduler:
             group = self._inbox[0]
             if group.deadline is not None:
                 self._deadline = min(self._deadline, group.deadline)
-            self.memory.admit(group)
-            self._queue.push(group)
+            try:
+                self.memory.admit(group)
+                self._queue.push(group)
+            except Exception as error:  # what is wrong with one stays with that one
+                group.fail(engine_error(error))
+                group.release()
             self._inbox.popleft()  # only now: it is always somewhere
         self._drop_cancelled()
         self._admit()

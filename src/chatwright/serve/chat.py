@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from contextlib import suppress
 
@@ -52,6 +53,18 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     except ClientDisconnect as error:
         raise ApiError(400, "the body was cut off", code="invalid_json") from error
     return bytes(body)
+
+
+def tenant_of(scope: Scope) -> str:
+    """Whose request this is, as far as that can be told: by its key and the address it comes from.
+
+    Requests of one tenant reuse each other's prompts and take turns with those of others, so that
+    nobody learns from the time what somebody else has asked. Behind a proxy that all come through,
+    the key tells them apart.
+    """
+    key = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    address = (scope.get("client") or ("",))[0]
+    return hashlib.blake2b(f"{address}\0".encode() + key, digest_size=16).hexdigest()
 
 
 class ChatResponse(Response):
@@ -105,7 +118,9 @@ class ChatResponse(Response):
         self, assistant: Assistant, scope: Scope, receive: Receive, send: Send
     ) -> None:
         params = self._asked.sampling(assistant.settings.sampling)
-        generation = Generation(assistant, self._asked.conversation(), params)
+        generation = Generation(
+            assistant, self._asked.conversation(), params, tenant=tenant_of(scope)
+        )
         try:
             with self._slots.running(generation):
                 if self._asked.stream:

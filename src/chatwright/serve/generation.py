@@ -26,7 +26,12 @@ class Generation:
     """
 
     def __init__(
-        self, assistant: Assistant, messages: Sequence[Message], params: SamplingParams
+        self,
+        assistant: Assistant,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        *,
+        tenant: str = "",
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Event | BaseException] = asyncio.Queue()
@@ -36,7 +41,7 @@ class Generation:
         # A daemon thread: a generation that cannot be stopped must not keep the program alive.
         threading.Thread(
             target=self._walk,
-            args=(assistant, messages, params),
+            args=(assistant, messages, params, tenant),
             name="chatwright-answer",
             daemon=True,
         ).start()
@@ -60,12 +65,16 @@ class Generation:
         return item
 
     def _walk(
-        self, assistant: Assistant, messages: Sequence[Message], params: SamplingParams
+        self,
+        assistant: Assistant,
+        messages: Sequence[Message],
+        params: SamplingParams,
+        tenant: str,
     ) -> None:
         try:
             prepared = assistant.prepare(messages, params)
             self._put(prepared)
-            self._pieces = assistant.engine.stream(prepared.messages, params)
+            self._pieces = assistant.engine.stream(prepared.messages, params, tenant=tenant)
             if self._cancelled.is_set():  # before there was anything to close
                 self._pieces.close()
             completion: Completion | None = None
