@@ -55,7 +55,9 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         except PageBuildError as error:
             raise SystemExit(f"\n{error}\n") from None
         if self.target_name == "wheel" and build_kernels():
-            build_data["artifacts"].append("src/chatwright/generate/native/libchatwright.*")
+            build_data.setdefault("artifacts", []).append(
+                "src/chatwright/generate/native/libchatwright.*"
+            )
             if version != "editable":
                 # What is inside is for this machine, but for any Python: it is plain C to it.
                 build_data["pure_python"] = False

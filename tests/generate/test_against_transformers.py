@@ -106,6 +106,6 @@ def test_greedy_answers_equal_those_of_transformers_batched_and_alone(
         assert ours.token_ids == tokens, question
         assert single.token_ids == tokens[:ALONE_TOKENS], question
         assert ours.logprobs == pytest.approx(logprobs, abs=2e-3), question
-        assert ours.text == tokenizer.decode(tokens)
+        assert ours.text == tokenizer.decode(tokens).rstrip("\ufffd")  # whole characters only
         assert ours.finish_reason == ("stop" if tokens[-1] in tokenizer.eos_ids else "length")
     assert {c.finish_reason for c in batched} == {"stop", "length"}

@@ -275,10 +275,16 @@ def check(pair: Pair, prompts: Sequence[list[int]], asked: Sequence[SamplingPara
         assert [c.score for c in ours] == pytest.approx([s for _, s in expected], abs=1e-3)
         assert [c.index for c in ours] == list(range(params.n))
         for c in ours:
-            assert c.text == pair.tokenizer.decode(c.token_ids[:-1] + _shown(pair, c, params))
+            assert c.text == _whole(pair, c.token_ids[:-1] + _shown(pair, c, params))
             assert c.finish_reason == ("length" if _shown(pair, c, params) else "stop")
             ended += c.finish_reason == "stop"
     return ended
+
+
+def _whole(pair: Pair, tokens: list[int]) -> str:
+    """The text of tokens, without a character at the end that is not whole."""
+    detokenizer = pair.tokenizer.detokenizer()
+    return "".join(map(detokenizer.push, tokens)) + detokenizer.flush().rstrip("\ufffd")
 
 
 def _shown(pair: Pair, completion: Completion, params: SamplingParams) -> list[int]:
@@ -540,7 +546,7 @@ def test_a_stop_string_ends_a_beam_as_soon_as_it_is_there(
     ours = pair.engine.submit(prompt, asked).results()
     assert [c.token_ids for c in ours] == [h.last.tokens() for h in search.finished]
     for completion in ours:
-        whole = pair.tokenizer.decode(completion.token_ids)
+        whole = _whole(pair, completion.token_ids)
         found = [at for stop in stops if (at := whole.find(stop)) >= 0]
         assert completion.text == whole[: min(found, default=None)]
         if found:

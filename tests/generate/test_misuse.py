@@ -118,7 +118,7 @@ def test_a_character_that_is_cut_off_is_not_shown(model: Transformer) -> None:
     from chatwright.generate.request import PlainGroup
     from chatwright.generate.sampler import Sampler
 
-    tokenizer = Tokenizer.train(["abc"], 258)  # bytes only, so a Chinese character is three
+    tokenizer = Tokenizer.train(["abc"], 260)  # bytes only, so a Chinese character is three
     tokens = tokenizer.encode("a今天")
     vocabulary = Vocabulary(tokenizer.vocab_size, frozenset(), tokenizer.detokenizer)
     for length, text in [(2, "a"), (3, "a"), (4, "a今"), (5, "a今"), (7, "a今天")]:

@@ -162,6 +162,7 @@ def quantise_model(
     rows: list[list[int]] = []
     if calibrate != "none":
         rows = _rows(work, tokenizer, calibration)
+        settings["calibration"] = "given texts" if calibration else "built-in sample"
         settings |= {"calibration_rows": len(rows), "calibration_tokens": sum(map(len, rows))}
     if calibrate == "gptq":
         settings |= {"damping": damping, "order": order}

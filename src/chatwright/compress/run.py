@@ -201,7 +201,7 @@ def _quantise(job: _Job, texts: Callable[[], Sequence[str]]) -> Any:
     for name in ("symmetric", "embedding"):
         if (value := getattr(settings, name)) is not None:
             options[name] = value
-    if options["calibrate"] != "none":
+    if options["calibrate"] != "none" and settings.calibration is not None:
         options["calibration"] = texts()
     method = cast(Literal["int8", "int4"], settings.method)
     return quantise_model(job.model, job.tokenizer, method, progress=job.progress, **options)

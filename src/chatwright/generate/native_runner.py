@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE = 32
 _MAX_HEAD = 512
+_KEPT_ROWS = 256
 
 
 def unsupported(config: ModelConfig) -> str | None:
@@ -199,7 +200,8 @@ class NativeRunner:
             starts.append(len(tables))
             tables.extend(run.blocks)
         n_out = sum(outputs)
-        if n_out > len(self._likeliest):
+        # Grown as needed; a rare long report (each of 4,000 tokens' logits) is not kept for ever.
+        if n_out > len(self._likeliest) or len(self._likeliest) > _KEPT_ROWS >= n_out:
             self._likeliest = np.zeros(n_out, np.int64)
             self._highest = np.zeros(n_out, np.float32)
             self._logits = np.zeros((n_out, self._width), np.float32)
