@@ -7,7 +7,7 @@ from typing import Any
 
 from chatwright.collect.found import clean_text
 from chatwright.records import Message
-from chatwright.records.schema import Role
+from chatwright.records.message import Role
 
 USED = {"messages", "conversations", "conversation", "instruction", "input", "output", "history",
         "system", "consent", "prompt", "response", "question", "answer", "query"}  # fmt: skip

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from chatwright.errors import DataError
 from chatwright.records.ids import canonical_json
+from chatwright.records.message import Message
 
-Role = Literal["system", "user", "assistant", "tool"]
 Action = Literal["keep", "drop", "edit", "merge"]
 
 _TIME = pa.timestamp("s", tz="UTC")
@@ -82,14 +82,6 @@ class Document(_Row):
     collected_at: datetime | None = None
     parents: list[str] = field(default_factory=list)
     meta: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    content: str
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from chatwright.errors import DataError
 from chatwright.evaluate.conversations.facts import ConversationFacts, read_facts
 from chatwright.evaluate.results import Skipped
 from chatwright.records import Conversation, Dataset, Message, content_id
-from chatwright.records.schema import Role
+from chatwright.records.message import Role
 
 _ROLES = frozenset(get_args(Role))
 _OF_TURN = {  # keys of a message in a file → keys of a turn
