@@ -11,7 +11,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "chatwright"
 
 # In the order in which data walks; every room may import the base.
 BASE = {
-    "errors", "lazy", "machine", "progress", "version", "records", "workspace", "stage", "sources",
+    "closing", "errors", "lazy", "machine", "progress", "version", "records", "workspace", "stage",
+    "sources",
 }  # fmt: skip
 ROOMS = [
     "collect",

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from chatwright.closing import Closing
 from chatwright.errors import DataError
 from chatwright.records import fingerprint
 
@@ -20,7 +20,7 @@ _REVISION = 1  # raised when the code changes what the same question is answered
 _AT_A_TIME = 500  # SQLite's oldest limit on the parameters of one statement is 999
 
 
-class AnswerCache:
+class AnswerCache(Closing):
     """A SQLite file of answers. What is added is on disk when `add` returns.
 
     Keys come from `answer_key`. An answer given in another batch may differ in its last bits from
@@ -85,17 +85,6 @@ class AnswerCache:
 
     def close(self) -> None:
         self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def answer_key(model: str, task: str, item: str) -> str:

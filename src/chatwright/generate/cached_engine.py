@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
+from chatwright.closing import Closing
 from chatwright.errors import UsageError
 from chatwright.generate.params import Completion, Piece, SamplingParams
 from chatwright.generate.responses import ResponseCache, is_deterministic
@@ -180,7 +180,7 @@ def _replayed(kept: list[Completion]) -> Iterator[Piece]:
         yield Piece(text[last:], answer.finish_reason, answer, answer.index)
 
 
-class CachedEngine:
+class CachedEngine(Closing):
     """An engine whose deterministic answers are kept in `cache`; the same interface.
 
     `fingerprint` must stand for all that decides an answer beside the request: weights and their
@@ -279,17 +279,6 @@ class CachedEngine:
     def close(self) -> None:
         """Close the engine. The cache is its owner's to close."""
         self.engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _request(self, prompt: object, params: SamplingParams, tenant: str, start: Any) -> Any:
         if not is_deterministic(params):

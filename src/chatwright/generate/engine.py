@@ -6,11 +6,11 @@ import operator
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chatwright.closing import Closing
 from chatwright.errors import ContextError, UsageError
 from chatwright.generate.beams import BeamGroup
 from chatwright.generate.constraints import compile_constraint
@@ -39,7 +39,7 @@ Messages = Sequence[Message | Mapping[str, str]]
 _DEFAULT = SamplingParams()
 
 
-class Engine:
+class Engine(Closing):
     """Generates with one model for any number of callers and threads at a time.
 
     `model` is a `Transformer`, which is computed with PyTorch, or a `Runner`, which the engine
@@ -262,17 +262,6 @@ class Engine:
     def close(self) -> None:
         """Cancel what runs and end the engine's thread. May be called again."""
         self._finalizer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- inside ----------------------------------------------------------------------------------
 

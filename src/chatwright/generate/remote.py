@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from chatwright.closing import Closing
 from chatwright.errors import ContextError, UsageError
 from chatwright.generate.params import Completion, SamplingParams
 from chatwright.generate.remote_dialects import (
@@ -55,7 +55,7 @@ _KEYS = ("CHATWRIGHT_API_KEY", "CHATWRIGHT_API_KEY_FILE", "OPENAI_API_KEY")
 _OPENAI = "api.openai.com"
 
 
-class RemoteEngine:
+class RemoteEngine(Closing):
     """Generates with a model on another server; the same interface as `chatwright.generate.Engine`.
 
     `url` is the server's address with its `/v1`, `model` one of its models (None: the only one).
@@ -209,17 +209,6 @@ class RemoteEngine:
         for job in jobs:
             job.end("cancelled")
         self._finalizer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"RemoteEngine({self._http.url!r}, {self.server.model!r})"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from chatwright.closing import Closing
 from chatwright.errors import ContextError, SourceError, UsageError
 from chatwright.records import Message, fingerprint
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chatwright.generate.remote import RemoteEngine
 
 
-class RemoteJudge:
+class RemoteJudge(Closing):
     """Asks `model` at `base_url` (`http://localhost:8000/v1`), greedily; use as a context manager.
 
     Prompts and answers are sent there: choose a server that may see them. `key` is the server's
@@ -63,17 +63,6 @@ class RemoteJudge:
         """End the connections."""
         if self._engine is not None:
             self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _failed(error: SourceError) -> SourceError:
