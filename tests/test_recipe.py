@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -135,3 +136,19 @@ def test_any_stage_settings_are_accepted_or_explained(
 ) -> None:
     with contextlib.suppress(RecipeError):
         parse_recipe({"name": "x", "stages": {"one": {"kind": kind, **settings}}})
+
+
+def test_the_environment_fills_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = {
+        "name": "r",
+        "stages": {"pages": {"kind": "collect", "sources": [{"source": "${PAGES:-./here}/a"}]}},
+    }
+    monkeypatch.delenv("PAGES", raising=False)
+    found: Any = parse_recipe(raw).stage("pages").settings
+    assert found.sources[0].source == "./here/a"
+    monkeypatch.setenv("PAGES", "/there")
+    found = parse_recipe(raw).stage("pages").settings
+    assert found.sources[0].source == "/there/a"
+    raw["stages"] = {"pages": {"kind": "collect", "sources": [{"source": "${NOWHERE}"}]}}
+    with pytest.raises(RecipeError, match="NOWHERE is not set"):
+        parse_recipe(raw)

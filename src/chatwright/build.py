@@ -20,7 +20,9 @@ from chatwright.errors import ChatwrightError
 from chatwright.progress import Progress, Silent
 from chatwright.recipe import Recipe, RecipeStage
 from chatwright.records import Parent, fingerprint, result_fingerprint, write_atomic
-from chatwright.stage import StageContext
+from chatwright.stage import StageContext, StageKind, StageSettings
+from chatwright.train.together import Run, follow, leading
+from chatwright.train.world import current_world
 from chatwright.workspace import Workspace
 
 State = Literal["done", "changed", "new", "unfinished"]
@@ -111,11 +113,16 @@ def build(
 
     A stage whose fingerprint is unchanged is skipped. Interrupted at any point (Ctrl-C, SIGKILL)
     and called again, it goes on: finished stages stand, training resumes at its last checkpoint.
+    Under torchrun all processes call it: the main one builds, and all of them train.
     Raises what the stage raises, with the stage named.
     """
     progress = progress or Silent()
     result = BuildResult()
-    with workspace.lock(recipe.name):
+    world = current_world()
+    if not world.is_main:
+        follow(world, workspace, lambda name: _kind_and_settings(recipe, name))
+        return result
+    with workspace.lock(recipe.name), leading(world) as run:
         items = plan(recipe, workspace, from_stage=from_stage)
         for number, item in enumerate(items, start=1):
             title = f"[{number}/{len(items)}] {item.stage.name}"
@@ -127,15 +134,20 @@ def build(
                 continue
             resumed = " (going on where it stopped)" if item.state == "unfinished" else ""
             progress.line(f"{title}: {item.stage.kind.kind}{resumed}")
-            seconds, peak = _run(recipe, item, workspace, progress)
+            seconds, peak = _run(recipe, item, workspace, progress, run)
             result.ran[item.stage.name] = seconds
             _record(workspace, recipe.name, item, seconds, peak)
             progress.line(f"{title}: done in {seconds:.1f} s, {peak / 2**20:.0f} MiB at most")
     return result
 
 
+def _kind_and_settings(recipe: Recipe, name: str) -> tuple[StageKind, StageSettings]:
+    stage = recipe.stage(name)
+    return stage.kind, stage.settings
+
+
 def _run(
-    recipe: Recipe, item: PlannedStage, workspace: Workspace, progress: Progress
+    recipe: Recipe, item: PlannedStage, workspace: Workspace, progress: Progress, run: Run
 ) -> tuple[float, int]:
     """Run one stage. Returns its seconds and the peak memory of the process tree in bytes."""
     if _scratch_fingerprint(item.scratch) != item.fingerprint:
@@ -156,7 +168,7 @@ def _run(
     started = time.monotonic()
     with _peak_memory() as peak:
         try:
-            item.stage.kind.run(item.stage.settings, context)
+            run(item.stage.kind, item.stage.settings, context)
         except ChatwrightError as error:
             error.where = f"stage {item.stage.name}: {error.where or item.output}"
             raise

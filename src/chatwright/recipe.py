@@ -29,6 +29,7 @@ _ROOMS = (
     "govern.audit",
 )  # fmt: skip
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _TOP_KEYS = ("name", "title", "description", "seed", "stages")
 
 
@@ -129,7 +130,7 @@ def _parse_stage(
     raw: Mapping[str, Any], name: Any, settings: Any, earlier: Sequence[str], where: str
 ) -> RecipeStage:
     path: tuple[Any, ...] = ("stages", name)
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "work":
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in ("work", "tune"):
         raise RecipeError(f"{name!r} cannot be a stage's name", where=_place(raw, path, where))
     if not isinstance(settings, Mapping):
         raise RecipeError("a stage is a mapping with `kind`", where=_place(raw, path, where))
@@ -143,6 +144,14 @@ def _parse_stage(
         )
     kind = kinds[kind_name]
     values = _plain({key: value for key, value in settings.items() if key != "kind"})
+    try:
+        values = _filled(values)
+    except KeyError as error:
+        raise RecipeError(
+            f"the environment variable {error.args[0]} is not set",
+            where=_place(raw, path, where),
+            hint=f"set it, or write ${{{error.args[0]}:-DEFAULT}}",
+        ) from None
     try:
         checked = kind.settings.model_validate(values)
     except ValidationError as error:
@@ -170,6 +179,27 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _filled(value: Any) -> Any:
+    """`${NAME}` and `${NAME:-default}` in every text replaced by what the environment says.
+
+    Raises `KeyError` with the name of a variable that is not set and has no default.
+    """
+    if isinstance(value, dict):
+        return {key: _filled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item) for item in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(_from_environment, value)
+    return value
+
+
+def _from_environment(found: re.Match[str]) -> str:
+    value = os.environ.get(found[1]) or found[2]
+    if value is None:
+        raise KeyError(found[1])
+    return value
+
+
 def _explain(
     error: ValidationError,
     raw: Mapping[str, Any],
@@ -187,7 +217,9 @@ def _explain(
     if first["type"] == "missing":
         return RecipeError(f"`{key}` is missing", where=_place(raw, place, where))
     message = first["msg"].removeprefix("Value error, ")
-    return RecipeError(f"`{key}`: {message}", where=_place(raw, place, where))
+    # A rule about several keys at once has no key of its own.
+    said = f"`{key}`: {message}" if key else message
+    return RecipeError(said, where=_place(raw, place, where))
 
 
 def _unknown_key(

@@ -108,7 +108,8 @@ class StageKind:
     `run(settings, context)` makes the result at `context.output`. `external(settings, workspace)`
     returns what else the result depends on and the settings do not hold (digests of local files,
     the resolved revision of a hub data set); it enters the fingerprint. `revision` is raised when
-    the code changes what the same settings give.
+    the code changes what the same settings give. `together`: started by torchrun, all processes run
+    the stage; otherwise the main one does, and the others wait.
     """
 
     kind: str
@@ -117,3 +118,4 @@ class StageKind:
     output: OutputKind
     revision: int = 1
     external: Callable[[Any, Workspace], Any] | None = None
+    together: bool = False

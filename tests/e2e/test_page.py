@@ -188,14 +188,14 @@ def test_keys(page: Any, engine: ScriptedEngine) -> None:
     box.fill("one")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("two")
-    assert box.input_value() == "one\ntwo"
+    expect(box).to_have_value("one\ntwo")
     assert engine.asked == []
     # Enter that confirms an input method's candidate is not a message.
     box.evaluate(
         """area => area.dispatchEvent(new KeyboardEvent("keydown",
         {key: "Enter", isComposing: true, bubbles: true, cancelable: true}))"""
     )
-    assert box.input_value() == "one\ntwo"
+    expect(box).to_have_value("one\ntwo")
     page.keyboard.press("Enter")
     expect(page.locator("article.question")).to_have_text("one two", use_inner_text=False)
     assert box.input_value() == ""
@@ -223,7 +223,7 @@ def test_dark_and_light(page: Any) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
     page.get_by_role("button", name="Dark colours").click()
-    assert page.evaluate(ground) != light
+    until(lambda: page.evaluate(ground) != light)  # colours may fade from one to the other
     page.reload()
     expect(page.get_by_role("button", name="Light colours")).to_be_visible()
 
@@ -232,12 +232,12 @@ def test_phone(browser: Any, address: str, engine: ScriptedEngine) -> None:
     wide = "| a | b | c | d |\n|---|---|---|---|\n" + "| a long cell of a table | b | c | d |\n" * 3
     engine.answer = lambda _: f"{ANSWER}\n\n```\n{'x' * 300}\n```\n\n{wide}\n\n{'y' * 200}"
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    fits = "document.documentElement.scrollWidth <= innerWidth"
     for page in opened(browser, address, **phone):
-        fits = "document.documentElement.scrollWidth <= innerWidth"
-        assert page.evaluate(fits)
+        until(lambda page=page: page.evaluate(fits))
         ask(page, QUESTION)
         expect(page.locator("article.answer table")).to_be_visible()
-        assert page.evaluate(fits)
+        until(lambda page=page: page.evaluate(fits))
         send = page.get_by_role("button", name="Send").bounding_box()
         assert send["x"] + send["width"] <= 390 and send["y"] + send["height"] <= 844
         page.locator(".markdown .chip").first.tap()

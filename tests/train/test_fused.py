@@ -14,11 +14,11 @@ from chatwright.train.packing import make_batch
 from .test_packing import pairs
 
 
-def build(adapted: bool, **options: bool) -> Transformer:
-    config = ModelConfig(
-        vocab_size=97, width=24, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, mlp_width=40,
-        context=64, **options,
-    )  # fmt: skip
+def build(adapted: bool, *, whole_vectors: bool = False, **options: bool) -> Transformer:
+    sizes = {"vocab_size": 97, "width": 24, "head_dim": 8, "mlp_width": 40}
+    if whole_vectors:  # what the compiled kernels take
+        sizes = {"vocab_size": 112, "width": 48, "head_dim": 32, "mlp_width": 64}
+    config = ModelConfig(**sizes, n_layers=2, n_heads=4, n_kv_heads=2, context=64, **options)
     model = Transformer.random(config, 1)
     torch.manual_seed(2)
     with torch.no_grad():
@@ -79,11 +79,14 @@ def test_some_parameters_may_be_frozen() -> None:
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("whole_vectors", [False, True])
 @pytest.mark.parametrize("adapted", [False, True])
-def test_in_bfloat16_they_are_as_near_to_float32_as_the_plain_blocks(adapted: bool) -> None:
-    wide = build(adapted, qk_norm=True)
+def test_in_bfloat16_they_are_as_near_to_float32_as_the_plain_blocks(
+    adapted: bool, whole_vectors: bool
+) -> None:
+    wide = build(adapted, whole_vectors=whole_vectors, qk_norm=True)
     _, exact = loss_and_gradients(wide)
-    model = build(adapted, qk_norm=True)
+    model = build(adapted, whole_vectors=whole_vectors, qk_norm=True)
     for name, parameter in model.named_parameters():
         if "lora_" not in name:
             parameter.data = parameter.data.bfloat16()
@@ -95,7 +98,7 @@ def test_in_bfloat16_they_are_as_near_to_float32_as_the_plain_blocks(adapted: bo
         parts = [(found[n].float() - exact[n]).norm() / exact[n].norm() for n in exact]
         return float(torch.stack(parts).mean())
 
-    assert error(gradients) < 1.2 * error(plain) < 0.1
+    assert error(gradients) < 1.2 * error(plain) < (0.15 if whole_vectors else 0.1)
 
 
 def test_dropout_on_adapters_keeps_the_plain_way() -> None:

@@ -11,7 +11,7 @@ from chatwright.model import Transformer, save_model
 from chatwright.progress import Silent
 from chatwright.records import Conversation, Document
 from chatwright.tokenizer import Tokenizer
-from chatwright.train.objectives import OBJECTIVES
+from chatwright.train.objectives import NextToken
 from chatwright.train.plan import Mixed, Plan
 from chatwright.train.tokens import write_token_file
 
@@ -34,7 +34,7 @@ def oracle_loss(folder: Path, sequences: list[tuple[list[int], list[bool]]]) -> 
 def ours(model: Transformer, plan: Plan, objective: str) -> tuple[float, float]:
     total = weight = 0.0
     for batch in plan.once(1 << 20, 256)[0]:
-        loss = OBJECTIVES[objective].loss(model, batch)
+        loss = NextToken().loss(model, batch)
         total += float(loss.sum.detach())
         weight += float(loss.weight)
     return total, weight

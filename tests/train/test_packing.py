@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 
 from chatwright.model import Transformer
 from chatwright.train.attention import PackedAttention, causal
+from chatwright.train.bins import pack
 from chatwright.train.objectives import NextToken, cross_entropy_sum
-from chatwright.train.packing import IGNORED, make_batch, pack
+from chatwright.train.packing import IGNORED, make_batch
 
 OBJECTIVE = NextToken()
 
 
 @given(st.lists(st.integers(1, 100), max_size=200), st.integers(100, 300))
 def test_pack_takes_every_item_once_and_wastes_little(lengths: list[int], capacity: int) -> None:
-    rows = pack(lengths, capacity)
+    rows = [row.tolist() for row in pack(lengths, capacity)]
     assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
     filled = [sum(lengths[i] for i in row) for row in rows]
     assert all(0 < total <= capacity for total in filled)
@@ -25,9 +26,37 @@ def test_pack_takes_every_item_once_and_wastes_little(lengths: list[int], capaci
     assert len(filled) < 2 or sum(sorted(filled)[:2]) > capacity
 
 
-def test_pack_is_best_fit() -> None:
-    assert pack([6, 5, 4, 3, 2], 10) == [[0, 2], [1, 3, 4]]
-    assert pack([7, 6, 4, 3], 10) == [[0, 3], [1, 2]]
+def one_by_one(lengths: list[int], capacity: int) -> list[int]:
+    """How full the rows of best-fit decreasing are, by its definition."""
+    filled: list[int] = []
+    for size in sorted(lengths, reverse=True):
+        fits = [row for row, total in enumerate(filled) if total + size <= capacity]
+        if fits:
+            filled[max(fits, key=lambda row: filled[row])] += size
+        else:
+            filled.append(size)
+    return sorted(filled)
+
+
+@given(st.lists(st.integers(1, 60), max_size=150), st.integers(60, 200))
+def test_pack_is_best_fit(lengths: list[int], capacity: int) -> None:
+    rows = pack(lengths, capacity)
+    assert sorted(sum(lengths[i] for i in row) for row in rows) == one_by_one(lengths, capacity)
+    assert len(rows) == len(list(rows)) and len(rows.items) == len(lengths)
+
+
+def test_packed_rows() -> None:
+    assert sorted(r.tolist() for r in pack([6, 5, 4, 3, 2], 10)) == [[0, 2], [1, 3, 4]]
+    assert sorted(r.tolist() for r in pack([7, 6, 4, 3], 10)) == [[0, 3], [1, 2]]
+    assert sorted(r.tolist() for r in pack([3] * 7, 10)) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_a_million_items_are_packed_at_once() -> None:
+    lengths = np.clip(np.random.default_rng(0).lognormal(5, 1, 1_000_000), 1, 2048).astype(int)
+    rows = pack(lengths, 2048)
+    assert np.array_equal(np.sort(rows.items), np.arange(len(lengths)))
+    filled = np.add.reduceat(lengths[rows.items], rows.starts[:-1])
+    assert filled.max() <= 2048 and filled.mean() > 0.999 * 2048
 
 
 def test_pack_refuses_what_cannot_fit() -> None:

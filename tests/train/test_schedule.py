@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,3 +50,43 @@ def test_every_step_moves_and_none_exceeds_the_peak(
     warm = warmup_steps(warmup, total)
     assert rates[:warm] == sorted(rates[:warm])
     assert rates[warm:] == sorted(rates[warm:], reverse=True)
+
+
+@pytest.mark.parametrize("total", [1, 2, 17, 100])
+@pytest.mark.parametrize("warmup", [0, 1, 10, 0.25])
+@pytest.mark.parametrize("final", [0.0, 0.1])
+def test_schedules_are_those_of_transformers(total: int, warmup: float, final: float) -> None:
+    """Theirs begins at 0 and reaches the end value at the last step; ours leaves out both ends.
+
+    So our step s of T is their step s + 1 of T + 1.
+    """
+    transformers = pytest.importorskip("transformers")
+
+    def oracle(make: Any, **options: Any) -> list[float]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule = make(optimizer, **options)
+        return [schedule.lr_lambdas[0](step + 1) for step in range(total)]
+
+    def ours(schedule: Any, decay: float = 0.3) -> list[float]:
+        options = {"warmup": warmup, "decay": decay, "final": final}
+        return [learning_rate_factor(s, total, schedule, **options) for s in range(total)]
+
+    warm = warmup_steps(warmup, total)
+    common = {"num_warmup_steps": warm, "num_training_steps": total + 1}
+    cosine = oracle(
+        transformers.get_cosine_with_min_lr_schedule_with_warmup, **common, min_lr_rate=final
+    )
+    assert ours("cosine") == pytest.approx(cosine, abs=1e-12)
+    if final == 0:
+        linear = oracle(transformers.get_linear_schedule_with_warmup, **common)
+        assert ours("linear") == pytest.approx(linear, abs=1e-12)
+    constant = oracle(transformers.get_constant_schedule_with_warmup, num_warmup_steps=warm)
+    assert ours("constant") == pytest.approx(constant, abs=1e-12)
+    start = max(warm, total - round(0.3 * total))
+    wsd = oracle(
+        transformers.get_wsd_schedule, num_warmup_steps=warm, num_stable_steps=start - warm,
+        num_decay_steps=total + 1 - start, min_lr_ratio=final, decay_type="linear",
+    )  # fmt: skip
+    # With a lowest rate their warmup begins there, while ours begins near 0 in every schedule.
+    first = warm if final else 0
+    assert ours("wsd")[first:] == pytest.approx(wsd[first:], abs=1e-12)

@@ -20,6 +20,11 @@ def write(path: Path, rows: list[Row], tokenizer: Tokenizer, objective: str) -> 
     )
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
 def make_plan(file: TokenFile, **options: object) -> Plan:
     known = {"length": 64, "rows_per_step": 2, "seed": 3, "chat": True}
     return Plan([Mixed(file)], **{**known, **options})  # type: ignore[arg-type]
@@ -30,10 +35,16 @@ def test_token_files_of_the_same_rows_are_the_same_bytes(
 ) -> None:
     write(tmp_path / "a", [*conversations], tokenizer, "sft")
     write(tmp_path / "b", [*conversations], tokenizer, "sft")
-    files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert files == ["index.json", "mask.bin", "offsets.bin", "rows.parquet", "tokens.bin"]
-    for name in files:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert sorted(contents(tmp_path / "a")) == [
+        "index.json",
+        "offsets.bin",
+        "shard-00000/mask.bin",
+        "shard-00000/rows.arrow",
+        "shard-00000/shard.json",
+        "shard-00000/tokens.bin",
+        "text_bytes.bin",
+    ]
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_only_the_assistant_is_learnt_and_its_end_too(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -54,13 +65,18 @@ def test_only_the_assistant_is_learnt_and_its_end_too(tmp_path: Path, tokenizer:
     assert "nobody" not in tokenizer.decode(file.tokens.tolist())
 
 
-def test_conversations_without_an_answer_are_an_error_that_names_them(
+def test_conversations_without_an_answer_are_left_out_and_an_error_when_all_are(
     tmp_path: Path, conversations: list[Conversation], tokenizer: Tokenizer
 ) -> None:
     mute = [Conversation(f"mute-{i}", [Message("user", "hm")], "u", "s") for i in range(2)]
+    file = write(tmp_path / "t", [*conversations, *mute], tokenizer, "sft")
+    assert [(e.row_id, e.action, e.rule) for e in file.ledger] == [
+        (row.id, "drop", "no supervised token") for row in mute
+    ]
+    assert len(file) == len(conversations)
     with pytest.raises(TrainingError, match=r"no supervised token.*mute-0, mute-1"):
-        write(tmp_path / "t", [*conversations, *mute], tokenizer, "sft")
-    assert not (tmp_path / "t").exists()
+        write(tmp_path / "none", [*mute], tokenizer, "sft")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_row_of_another_kind_and_no_rows_are_errors(
@@ -86,9 +102,12 @@ def test_a_damaged_token_file_is_refused(
     tmp_path: Path, documents: list[Document], tokenizer: Tokenizer
 ) -> None:
     write(tmp_path / "t", [*documents], tokenizer, "pretrain")
-    with (tmp_path / "t" / "tokens.bin").open("r+b") as file:
+    with (tmp_path / "t" / "shard-00000" / "tokens.bin").open("r+b") as file:
         file.truncate(10)
     with pytest.raises(DataError, match=r"tokens\.bin has 10 bytes"):
+        TokenFile.open(tmp_path / "t")
+    (tmp_path / "t" / "index.json").write_text('{"format": "chatwright.tokens.1"}')
+    with pytest.raises(DataError, match="not a token file of this version"):
         TokenFile.open(tmp_path / "t")
 
 

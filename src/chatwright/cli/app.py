@@ -18,6 +18,7 @@ from chatwright.cli.evaluate import evaluate, tasks
 from chatwright.cli.export import export
 from chatwright.cli.listing import datasets, models, runs
 from chatwright.cli.serve import serve
+from chatwright.cli.tune import tune
 from chatwright.cli.why import why
 from chatwright.version import __version__
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for verb in (
     build,
+    tune,
     chat,
     serve,
     curate,

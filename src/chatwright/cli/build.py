@@ -24,6 +24,7 @@ def build(
     """Build what a recipe describes. A stage that is up to date is skipped.
 
     Interrupt it with Ctrl-C whenever you like; the same command goes on from there.
+    `torchrun --nproc-per-node 4 -m chatwright build RECIPE` trains with four processes.
 
     Example: `chatwright build recipes/quickstart.yaml`
     """
@@ -32,10 +33,14 @@ def build(
     from chatwright.cli.console import console, print_json, print_table
     from chatwright.cli.progress import make_progress
     from chatwright.recipe import load_recipe
+    from chatwright.train.world import current_world
     from chatwright.workspace import Workspace
 
     described = load_recipe(recipe)
     place = Workspace(workspace)
+    main = current_world().is_main
+    if dry_run and not main:
+        return
     if dry_run:
         items = plan(described, place, from_stage=from_stage)
         if json:
@@ -66,8 +71,10 @@ def build(
                 ],
             )
         return
-    with make_progress() as progress:
+    with make_progress(quiet=not main) as progress:
         result = run_build(described, place, progress=progress, from_stage=from_stage)
+    if not main:
+        return
     if json:
         print_json(
             {

@@ -42,7 +42,7 @@ def messages_of(row: Mapping[str, Any]) -> list[Message] | str:
     turns = next(
         (row[k] for k in ("messages", "conversations", "conversation") if row.get(k)), None
     )
-    messages = _from_turns(turns) if turns is not None else _from_pair(row)
+    messages = messages_from_turns(turns) if turns is not None else _from_pair(row)
     if isinstance(messages, str):
         return messages
     system = row.get("system")
@@ -60,7 +60,8 @@ def messages_of(row: Mapping[str, Any]) -> list[Message] | str:
     return messages
 
 
-def _from_turns(turns: Any) -> list[Message] | str:
+def messages_from_turns(turns: Any) -> list[Message] | str:
+    """Messages of a list of turns (`role` and `content`, or `from` and `value`), or why not."""
     if not isinstance(turns, list):
         return "the turns are not a list"
     messages: list[Message] = []
@@ -71,7 +72,7 @@ def _from_turns(turns: Any) -> list[Message] | str:
         role = _ROLES.get(str(label).strip().lower())
         if role is None:
             return f"turn {number} has the unknown role {str(label)[:40]!r}"
-        content = _content(turn.get("content", turn.get("value")))
+        content = text_of(turn.get("content", turn.get("value")))
         if content is None:
             return f"turn {number} has no text"
         if not content.strip():
@@ -80,7 +81,7 @@ def _from_turns(turns: Any) -> list[Message] | str:
     return messages
 
 
-def _content(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """A turn's text; of OpenAI's list of parts, the text parts."""
     if isinstance(value, str):
         return clean_text(value)
@@ -101,16 +102,22 @@ def _from_pair(row: Mapping[str, Any]) -> list[Message] | str:
     more = row.get("input")
     if isinstance(more, str) and more.strip():
         asked = f"{asked}\n\n{more}"
+    messages = messages_from_history(row.get("history"))
+    if not asked.strip() or not said.strip():
+        return "the question or the answer is empty"
+    return [*messages, Message("user", clean_text(asked)), Message("assistant", clean_text(said))]
+
+
+def messages_from_history(history: Any) -> list[Message]:
+    """Messages of `[[question, answer], …]`; a pair of another form is left out."""
     messages: list[Message] = []
-    for pair in row.get("history") or []:
+    for pair in history if isinstance(history, list) else []:
         if isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair):
             messages += [
                 Message("user", clean_text(pair[0])),
                 Message("assistant", clean_text(pair[1])),
             ]
-    if not asked.strip() or not said.strip():
-        return "the question or the answer is empty"
-    return [*messages, Message("user", clean_text(asked)), Message("assistant", clean_text(said))]
+    return messages
 
 
 def consent_of(row: Mapping[str, Any]) -> bool | None:

@@ -11,11 +11,20 @@ from chatwright.collect.conversations import USED, consent_of, messages_of
 from chatwright.collect.decode import decode
 from chatwright.collect.entries import Entry, Opened, Selection, local_path
 from chatwright.collect.found import Limits, Lost, Page, Values, clean_text, columns_as_meta
+from chatwright.collect.preferences import NO_PREFERENCE, USED_BY_PREFERENCES, answers_of
 from chatwright.collect.reading import read_entry
 from chatwright.collect.settings import CollectSettings, SourceSettings
 from chatwright.errors import DataError
 from chatwright.progress import Task
-from chatwright.records import Conversation, DatasetWriter, Document, LedgerEntry, content_id
+from chatwright.records import (
+    Conversation,
+    DatasetWriter,
+    Document,
+    LedgerEntry,
+    Preference,
+    Row,
+    content_id,
+)
 from chatwright.records.schema import Action
 from chatwright.sources.streams import split_suffix
 
@@ -61,7 +70,7 @@ class Output:
         self._ids.add(key)
         return True
 
-    def write(self, row: Document | Conversation) -> None:
+    def write(self, row: Row) -> None:
         self._out.write(row)
 
     def log(
@@ -99,7 +108,7 @@ class SourceReader:
         self, source: SourceSettings, settings: CollectSettings, opened: Opened, out: Output
     ) -> None:
         self._source = source
-        self._conversations = settings.rows == "conversations"
+        self._rows = settings.rows
         self._limits = Limits(settings.max_bytes)
         self._opened = opened
         self._out = out
@@ -146,8 +155,10 @@ class SourceReader:
             )
 
     def _column_message(self) -> str:
-        if self._conversations:
+        if self._rows == "conversations":
             return "no row holds messages, conversations, or instruction and output"
+        if self._rows == "preferences":
+            return "no row holds a chosen and a rejected answer"
         return f"no row has the column {self._source.text_column!r} (text_column)"
 
     def _uri(self, path: str) -> str:
@@ -173,8 +184,8 @@ class SourceReader:
             self._drop(uri, Lost("unknown-format", detail=f".{ending}" if ending else "no ending"))
             task.advance(entry.size)
             return
-        if self._conversations and media not in _TABLES:
-            self._drop(uri, Lost("no-rows", detail=f"{media} holds no conversations"))
+        if self._rows != "documents" and media not in _TABLES:
+            self._drop(uri, Lost("no-rows", detail=f"{media} holds no {self._rows}"))
             task.advance(entry.size)
             return
         for found in read_entry(entry, media, self._limits, self._others, task.advance):
@@ -219,8 +230,11 @@ class SourceReader:
     def _row(self, entry: Entry, file_uri: str, found: Values) -> None:
         values = found.values
         uri = self._row_uri(file_uri, found)
-        if self._conversations:
+        if self._rows == "conversations":
             self._conversation(entry, uri, found)
+            return
+        if self._rows == "preferences":
+            self._preference(entry, uri, found)
             return
         text = values.get(self._source.text_column)
         if not isinstance(text, str):
@@ -247,14 +261,39 @@ class SourceReader:
                 lost = Lost("bad-conversation", detail=messages, content=found.content)
                 self._drop(uri, lost)
             return
-        meta = columns_as_meta(found.values, USED | {"license", "language"} | _RESERVED)
-        meta["path"] = entry.path
-        row_id, other = self._out.unique_id(self._source.source, uri, found.content)
-        row = Conversation(
-            row_id, messages, uri, self._source.source, meta=meta, consent=consent_of(found.values)
+        row = Conversation("", messages, uri, self._source.source)
+        self._keep_said(row, entry, found, USED)
+
+    def _preference(self, entry: Entry, uri: str, found: Values) -> None:
+        answers = answers_of(found.values)
+        if answers is None:
+            self._missing_column(entry, uri, found)
+            return
+        if isinstance(answers, Lost):
+            answers.content = found.content
+            self._drop(uri, answers)
+            return
+        row = Preference(
+            "",
+            answers.prompt,
+            answers.chosen,
+            answers.rejected,
+            answers.judge,
+            uri,
+            self._source.source,
         )
+        self._keep_said(row, entry, found, USED_BY_PREFERENCES)
+
+    def _keep_said(
+        self, row: Conversation | Preference, entry: Entry, found: Values, used: set[str]
+    ) -> None:
+        """Give a row of what people said its id and provenance, and write it."""
+        row.id, other = self._out.unique_id(self._source.source, row.uri, found.content)
+        row.meta = columns_as_meta(found.values, used | {"license", "language"} | _RESERVED)
+        row.meta["path"] = entry.path
+        row.consent = consent_of(found.values)
         self._provenance(row, entry, found.values)
-        self._note_replaced(row_id, uri, found.replaced, None)
+        self._note_replaced(row.id, row.uri, found.replaced, None)
         self._keep(row, other, len(found.content))
 
     def _missing_column(self, entry: Entry, uri: str, found: Values) -> None:
@@ -262,8 +301,10 @@ class SourceReader:
         if self._without_column is None:
             names = [str(name)[:60] for name in list(found.values)[:30]]
             self._without_column = (self._uri(entry.path), names)
-        if self._conversations:
+        if self._rows == "conversations":
             detail = "no messages, conversations, or instruction and output"
+        elif self._rows == "preferences":
+            detail = NO_PREFERENCE
         elif column in found.values:
             detail = f"{column!r} holds no text but {type(found.values[column]).__name__}"
         else:
@@ -285,9 +326,7 @@ class SourceReader:
         license_name = source.license or self._opened.license
         return Document(row_id, text, uri, source.source, license_name, source.language, meta=meta)
 
-    def _provenance(
-        self, row: Document | Conversation, entry: Entry, values: Mapping[str, Any]
-    ) -> None:
+    def _provenance(self, row: Row, entry: Entry, values: Mapping[str, Any]) -> None:
         """A row's own licence and language go before those of its source."""
         row.license = _name(values, "license") or self._source.license or self._opened.license
         row.language = _name(values, "language") or self._source.language
@@ -298,7 +337,7 @@ class SourceReader:
             detail = f"share of characters that {encoding or 'its encoding'} does not have"
             self._out.log(row_id, uri, "edit", Lost("broken-encoding", share, detail=detail))
 
-    def _keep(self, row: Document | Conversation, other: str | None, size: int) -> None:
+    def _keep(self, row: Row, other: str | None, size: int) -> None:
         self._out.write(row)
         rule = "read" if other is None else "same-content"
         self._out.log(row.id, row.uri, "keep", Lost(rule, size, detail="bytes"), other)

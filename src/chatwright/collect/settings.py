@@ -44,5 +44,5 @@ class CollectSettings(StageSettings):
     """`rows`: what tables hold. `max_bytes`: a larger page or row is dropped, with a line."""
 
     sources: list[SourceSettings] = Field(min_length=1)
-    rows: Literal["documents", "conversations"] = "documents"
+    rows: Literal["documents", "conversations", "preferences"] = "documents"
     max_bytes: int = Field(default=20_000_000, ge=1)

@@ -1,4 +1,4 @@
-"""The `collect` stage: sources in, documents (or conversations) and a ledger out."""
+"""The `collect` stage: sources in, documents (or conversations, preferences) and a ledger out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from chatwright.collect.entries import Selection, hub_data_set, local_path, open
 from chatwright.collect.rows import Output, SourceReader
 from chatwright.collect.settings import CollectSettings, SourceSettings
 from chatwright.errors import DataError
-from chatwright.records import Conversation, Document, file_digest
+from chatwright.records import Conversation, Document, Preference, Row, file_digest
 from chatwright.stage import StageContext, StageKind
 from chatwright.workspace import Workspace
+
+_ROW_TYPES: dict[str, type[Row]] = {
+    "documents": Document,
+    "conversations": Conversation,
+    "preferences": Preference,
+}
 
 
 def run_collect(settings: CollectSettings, context: StageContext) -> None:
@@ -20,8 +26,7 @@ def run_collect(settings: CollectSettings, context: StageContext) -> None:
     Raises `SourceError` or `DataError` for a source that cannot be had, that holds nothing at
     all, or whose tables all lack the text column; a bad page or row is a line of the ledger.
     """
-    row_type = Document if settings.rows == "documents" else Conversation
-    with context.write_rows(row_type, settings) as out:
+    with context.write_rows(_ROW_TYPES[settings.rows], settings) as out:
         output = Output(out, context.stage)
         out.counts["sources"] = [
             _collect(source, settings, context, output) for source in settings.sources

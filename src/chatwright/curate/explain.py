@@ -140,6 +140,12 @@ def sentence(entry: LedgerEntry, uri_of: Callable[[str], str]) -> str:
             "held-out",
         ): f"left out of this part: it is {entry.detail} ({entry.bound} held out)",
         ("keep", "held-out"): f"kept in this part: it is {entry.detail} ({entry.bound} held out)",
+        ("keep", "augment"): f"kept, with {_copies(entry.value)} made of it{detail}",
+        ("drop", "augment"): f"left out, with {_copies(entry.value)} made of it{detail}",
+        ("edit", "augmented"): (
+            f"made from {other}: {_many(entry.value, 'word')} changed "
+            f"({entry.bound} may be){detail}"
+        ),
     }.get((entry.action, entry.rule))
     if special is not None:
         return special
@@ -162,6 +168,10 @@ def _number(value: float | None) -> str:
 
 def _many(value: float | None, noun: str) -> str:
     return f"{_number(value)} {noun}{'' if value == 1 else 's'}"
+
+
+def _copies(value: float | None) -> str:
+    return f"{_number(value)} changed {'copy' if value == 1 else 'copies'}"
 
 
 def _find(places: list[Dataset], id_or_uri: str) -> tuple[str, str]:

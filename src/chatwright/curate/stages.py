@@ -1,4 +1,4 @@
-"""The recipe's stages of this room: `curate`, `split` and `questions`."""
+"""The recipe's stages of this room: `curate`, `split`, `questions` and `augment`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from chatwright.curate.augment_stage import AUGMENT
 from chatwright.curate.page import How, RawPage, prepare
 from chatwright.curate.pool import ordered_map
 from chatwright.curate.quality import RepeatedParagraphs, load_preset
@@ -152,4 +153,5 @@ STAGES: list[StageKind] = [
     StageKind("curate", CurateSettings, run_curate, "datasets", external=_preset_digest),
     StageKind("split", SplitSettings, run_split, "datasets"),
     QUESTIONS,
+    AUGMENT,
 ]

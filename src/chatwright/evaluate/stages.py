@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from chatwright.assist.describe import Retrieval
 from chatwright.errors import ChatwrightError, UsageError
+from chatwright.evaluate.alignment_stage import STAGES as ALIGNMENT
 from chatwright.evaluate.gates import GateError, check_gate, require
 from chatwright.evaluate.harness import evaluate_models
 from chatwright.evaluate.stored import write_evaluation
@@ -151,4 +152,7 @@ def named_outside(settings: EvaluateSettings, workspace: Workspace) -> dict[str,
     return found
 
 
-STAGES = [StageKind("evaluate", EvaluateSettings, run_evaluate, "runs", external=named_outside)]
+STAGES = [
+    StageKind("evaluate", EvaluateSettings, run_evaluate, "runs", external=named_outside),
+    *ALIGNMENT,
+]

@@ -6,6 +6,7 @@ import operator
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,6 +139,14 @@ class Engine(Closing):
     ) -> Completion:
         """The assistant's next turn. Raises `ContextError` when the messages do not fit."""
         return self.stream(messages, params, tenant=tenant).result()
+
+    def held(self) -> AbstractContextManager[object]:
+        """Within, requests of this thread only queue up; they are begun together at its end.
+
+        So what is computed together does not hang on the clock: with PyTorch the last bits of a
+        logit depend on that.
+        """
+        return self._scheduler.held()
 
     def chat_many(
         self,

@@ -96,6 +96,10 @@ class Scheduler:
         self._process = os.getpid()
         self._numbers = itertools.count(1)
 
+    def held(self) -> threading.Condition:
+        """A lock under which this thread may add requests before any of them is begun."""
+        return self._changed
+
     def submit(self, group: Group) -> None:
         """Queue a request. Raises `ChatwrightError` once closed."""
         if os.getpid() != self._process:  # its thread stayed behind, and its lock may be held

@@ -77,15 +77,35 @@ def bar_chart(counts: Sequence[tuple[str, int]], name: str, label: str) -> str:
         return _svg(figure, name, label)
 
 
-def loss_chart(points: Sequence[tuple[float, float]], name: str, label: str) -> str:
-    """Loss over steps: every point faint, and a running mean over a fiftieth of them."""
+def loss_chart(
+    points: Sequence[tuple[float, float]],
+    name: str,
+    label: str,
+    *,
+    held_out: Sequence[tuple[float, float]] = (),
+    unit: str = "nats per token",
+) -> str:
+    """Loss over steps: every point faint, and a running mean over a fiftieth of them.
+
+    `held_out` is the loss on data that is not trained on, measured now and then. Where the first
+    steps lose several times as much as all later ones, the axis ends above what nearly all lose.
+    """
     with _figure(7.2, 2.9) as (figure, axes):
         steps = [step for step, _ in points]
         losses = [loss for _, loss in points]
         axes.plot(steps, losses, color=_FIRST, alpha=0.28, linewidth=1)
-        axes.plot(steps, _running_mean(losses, max(1, len(losses) // 50)), color=_FIRST, lw=1.8)
+        mean = _running_mean(losses, max(1, len(losses) // 50))
+        axes.plot(steps, mean, color=_FIRST, lw=1.8, label="training")
+        if held_out:
+            style: Any = {"color": _SECOND, "lw": 1.2, "marker": "o", "markersize": 3.5}
+            axes.plot(*zip(*held_out, strict=True), **style, label="held out")
+            axes.legend(loc="upper right", ncols=2)
+        shown = sorted([*losses, *(loss for _, loss in held_out)])
+        usual = shown[(len(shown) - 1) * 19 // 20]
+        if shown[0] >= 0 and shown[-1] > 3 * usual > 0:
+            axes.set_ylim(0.9 * shown[0], 1.2 * usual)
         axes.set_xlabel("step")
-        axes.set_ylabel("loss (nats per token)")
+        axes.set_ylabel(f"loss ({unit})" if unit else "loss")
         axes.margins(x=0.01)
         return _svg(figure, name, label)
 

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from chatwright.errors import DataError
+from chatwright.evaluate.alignment import Line
 from chatwright.evaluate.results import Evaluation
 from chatwright.evaluate.stored import ANSWERS, read_answers
 from chatwright.govern.cards import model_card
@@ -76,13 +78,18 @@ class DatasetContents:
 
 @dataclass(slots=True)
 class ModelContents:
-    """One checkpoint: its loss over steps, its facts and its card (Markdown)."""
+    """One checkpoint: its loss over steps, its facts and its card (Markdown).
+
+    `held_out` is the loss on validation data; `said` what it answered while it was trained.
+    """
 
     name: str
     path: Path
     losses: list[tuple[float, float]]
     facts: Facts
     card: str
+    held_out: list[tuple[float, float]] = field(default_factory=list)
+    said: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -92,6 +99,16 @@ class EvaluationContents:
     name: str
     evaluation: Evaluation
     samples: list[tuple[str, dict[str, Any]]]
+
+
+@dataclass(slots=True)
+class AlignmentContents:
+    """Aligned models beside the one that they began as: the table, and some prompts' answers."""
+
+    name: str
+    prompts: int
+    lines: list[Line]
+    samples: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,7 @@ class Contents:
     datasets: list[DatasetContents]
     models: list[ModelContents]
     evaluations: list[EvaluationContents]
+    alignments: list[AlignmentContents]
     chain: list[Result]
     records: dict[str, StageRecord] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +162,7 @@ def gather(
         datasets=[_read_dataset(r, chain) for r in chain if r.kind == "dataset"],
         models=[_read_model(r, measured, audits) for r in chain if r.kind == "model"],
         evaluations=[contents for _, contents in evaluations],
+        alignments=[_read_alignment(r, samples) for r in chain if r.kind == "alignment"],
         chain=chain,
         records=_read_record(build_record),
         machine=machine,
@@ -202,12 +221,22 @@ def _read_model(
         result.path, measured.path if measured else None, audited.path if audited else None
     )
     metrics = read_metrics(result.path / "metrics.jsonl")
-    losses = [
-        (float(m["step"]), float(m["loss"]))
-        for m in metrics
-        if isinstance(m.get("loss"), (int, float))
+    return ModelContents(
+        result.name,
+        result.path,
+        _points(metrics, "loss"),
+        facts,
+        model_card(facts),
+        _points(metrics, "validation_loss"),
+        read_metrics(result.path / "samples.jsonl"),
+    )
+
+
+def _points(metrics: Sequence[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    """A metric over steps, where it was measured."""
+    return [
+        (float(m["step"]), float(m[name])) for m in metrics if isinstance(m.get(name), (int, float))
     ]
-    return ModelContents(result.name, result.path, losses, facts, model_card(facts))
 
 
 def _last_of(model: Result, results: Sequence[Result]) -> Result | None:
@@ -230,6 +259,33 @@ def _read_evaluation(result: Result, samples: int) -> EvaluationContents:
     lines = [q for q in read_answers(result.path / ANSWERS) if "question" in q]
     names = [m.name for m in evaluation.models]
     return EvaluationContents(result.name, evaluation, choose_samples(lines, names, samples))
+
+
+def _read_alignment(result: Result, samples: int) -> AlignmentContents:
+    """The table; and of the prompts those that the last model gained or lost most on, or neither.
+
+    By the judge's reward, where there was one; else by the reward that was optimised.
+    """
+    where = result.path / "alignment.json"
+    try:
+        lines = [Line.from_json(line) for line in result.info["lines"]]
+        prompts = int(result.info["prompts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"not a comparison of aligned models: {error!r}", where=str(where)
+        ) from error
+    rows = list(read_answers(result.path / ANSWERS))
+    first, last, judge = lines[0].model, lines[-1].model, list(lines[0].rewards)[-1]
+
+    def gain(row: dict[str, Any]) -> float:
+        return float(
+            row["answers"][last]["rewards"][judge] - row["answers"][first]["rewards"][judge]
+        )
+
+    ordered = sorted(rows, key=lambda row: (-gain(row), row["row_id"]))
+    few = min(samples, len(ordered))
+    at = [round(i * (len(ordered) - 1) / max(1, few - 1)) for i in range(few)]
+    return AlignmentContents(result.name, prompts, lines, [ordered[i] for i in at])
 
 
 def choose_samples(

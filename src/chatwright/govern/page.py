@@ -14,9 +14,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from chatwright.evaluate.alignment import cells
 from chatwright.evaluate.results import BY_NAME, Evaluation, show
 from chatwright.govern.charts import Interval, bar_chart, interval_chart, loss_chart
-from chatwright.govern.contents import Contents, EvaluationContents, ModelContents
+from chatwright.govern.contents import (
+    AlignmentContents,
+    Contents,
+    EvaluationContents,
+    ModelContents,
+)
 from chatwright.govern.facts import rows_of
 from chatwright.govern.html import describe_machine, duration, link, markdown, styles, template
 from chatwright.govern.scores import plain_rows, task_rows, unchecked
@@ -37,6 +43,7 @@ def render_report(contents: Contents) -> str:
         ("kept", "What was kept", contents.datasets),
         ("training", "Training", models),
         ("scores", "Scores", evaluations),
+        ("alignment", "Alignment", contents.alignments),
         ("samples", "Answers", samples),
         ("card", "Model card", models),
         ("lineage", "Lineage", True),
@@ -49,6 +56,7 @@ def render_report(contents: Contents) -> str:
         drop_chart=_drop_chart(contents),
         models=models,
         evaluations=evaluations,
+        alignments=[_alignment(a) for a in contents.alignments],
         samples=samples,
         tree=Markup(lineage_picture(contents.chain)),
         stages=_stages(contents),
@@ -102,6 +110,10 @@ def _drop_chart(c: Contents) -> Markup | None:
     return Markup(bar_chart(shown, "drops", "Rows dropped by each rule"))
 
 
+# What a loss is counted in, by objective; the others' losses have no unit.
+_UNITS = dict.fromkeys(("pretrain", "sft", "distil"), "nats per token")
+
+
 def _model(m: ModelContents, number: int) -> dict[str, Any]:
     facts = m.facts
     start = f"Trained from {facts.base}" if facts.base else "Trained from random weights"
@@ -115,7 +127,16 @@ def _model(m: ModelContents, number: int) -> dict[str, Any]:
         sentence += f" Loss went from {facts.first_loss:.3f} to {facts.last_loss:.3f}."
     chart = None
     if len(m.losses) > 1:
-        chart = Markup(loss_chart(m.losses, f"loss{number}", f"Training loss of {m.name}"))
+        unit = _UNITS.get(facts.objective or "", "")
+        chart = Markup(
+            loss_chart(
+                m.losses,
+                f"loss{number}",
+                f"Training loss of {m.name}",
+                held_out=m.held_out,
+                unit=unit,
+            )
+        )
     body = re.sub(r"\A---\n.*?\n---\n", "", m.card, flags=re.S)
     settings = [
         (k.replace("_", " "), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))
@@ -165,6 +186,23 @@ def _evaluation(e: EvaluationContents, number: int) -> dict[str, Any]:
         "chart": chart,
         "sentence": sentence,
     }
+
+
+def _alignment(a: AlignmentContents) -> dict[str, Any]:
+    judge = list(a.lines[0].rewards)[-1]
+    shown = []
+    for row in a.samples:
+        answers = [
+            {
+                "model": model,
+                "html": markdown(said["text"]) if said["text"].strip() else Markup("<p>\u2013</p>"),
+                "note": f"{judge} {said['rewards'][judge]:+.2f} \u00b7 {said['tokens']} tokens",
+            }
+            for model, said in row["answers"].items()
+        ]
+        shown.append({"asked": row["prompt"][-1]["content"], "answers": answers})
+    head, *rows = cells(a.lines)
+    return {"name": a.name, "prompts": a.prompts, "head": head, "rows": rows, "shown": shown}
 
 
 def _measured_on(evaluation: Evaluation) -> str:

@@ -21,7 +21,7 @@ from chatwright.errors import ModelError
 from chatwright.model.config import ModelConfig
 from chatwright.model.low_rank import LowRankLinear
 from chatwright.model.transformer import Transformer
-from chatwright.model.weights import fill, open_safetensors
+from chatwright.model.weights import empty_for, fill, open_safetensors
 from chatwright.tokenizer.files import read_json_object
 
 MODEL_TYPE = "chatwright"
@@ -140,7 +140,7 @@ def read_folder(folder: Path, dtype: torch.dtype, device: str) -> Transformer:
     with open_safetensors(folder) as weights:
         if not compact:
             return fill(config, weights, str(folder), dtype, device)
-        model = Transformer.empty(config)
+        model = empty_for(config, weights.names())
         with torch.device("meta"):
             compact.apply(model)
         wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}  # each once
@@ -161,13 +161,31 @@ def read_folder(folder: Path, dtype: torch.dtype, device: str) -> Transformer:
 
 
 def stored_state(model: Transformer) -> dict[str, Tensor]:
-    """The weights by name, each once: what several layers share under the first one's name."""
-    return {name: p.detach() for name, p in model.named_parameters()}
+    """The weights by name, each once: what several layers share under the first one's name.
+
+    PPO's value head is not part of a model, nor is the token head of a reward model (which, where
+    it is not the embedding, its own checkpoint of a sequence classifier has no place for).
+    """
+    left_out = ("value.",) if model.score is None else ("value.", "lm_head.")
+    return {n: p.detach() for n, p in model.named_parameters() if not n.startswith(left_out)}
 
 
 def stored_config(model: Transformer) -> dict[str, Any]:
     """The model's own part of `config.json`."""
     config, compact = model.config.to_hf(), Compact.of(model)
+    if model.score is not None:
+        config |= {
+            "architectures": [
+                name.replace("CausalLM", "SequenceClassification")
+                for name in config["architectures"]
+            ],
+            # transformers counts the labels by these; one label is a number.
+            "id2label": {"0": "reward"},
+            "label2id": {"reward": 0},
+            "problem_type": "regression",
+            "reward_mean": model.config.reward_mean,
+            "reward_std": model.config.reward_std,
+        }
     return compact.to_config(config) if compact else config
 
 

@@ -31,6 +31,8 @@ class ModelConfig(BaseModel):
     the first `attention_sinks` of the sequence at the positions they have there (after Xiao et al.
     2023; no known family has those, and other programs leave them out). Layers below
     `window_from_layer` see everything before a token (Qwen2 and Qwen3).
+
+    `reward_mean` and `reward_std` are those of a reward model's scores over its training data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +55,8 @@ class ModelConfig(BaseModel):
     sliding_window: int | None = Field(default=None, gt=0)
     attention_sinks: int = Field(default=0, ge=0)
     window_from_layer: int = Field(default=0, ge=0)
+    reward_mean: float = 0.0
+    reward_std: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -218,6 +222,8 @@ class ModelConfig(BaseModel):
                 "qk_norm": family == "qwen3",
                 "attention_bias": qkv_bias,
                 "output_bias": qkv_bias and family != "qwen2",
+                "reward_mean": config.get("reward_mean", 0.0),
+                "reward_std": config.get("reward_std", 1.0),
             }
             | _window_of(config, where),
             where,

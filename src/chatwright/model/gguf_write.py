@@ -89,6 +89,10 @@ def write_gguf(
             "the model has LoRA adapters that are not merged",
             hint="call merge_lora(model) first",
         )
+    if model.score is not None:
+        raise ModelError(
+            "this is a reward model: it predicts no tokens, and GGUF has no place for it"
+        )
     if Compact.of(model):
         model = densify(model)
     config, blocks = model.config, blocks or {}

@@ -20,12 +20,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from chatwright.errors import ModelError
+from chatwright.model.heads import add_head
 from chatwright.model.transformer import Transformer
 from chatwright.records import atomic_folder, disk_errors
 from chatwright.tokenizer.files import read_json_object
 
 ALL_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# What PEFT keeps whole for a classifier: `score`, and names of its own that may not be there.
+_HEAD_ALONE = {"score", "classifier"}
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PEFT_SCORE = "base_model.model.score.weight"
 _PEFT_NAME = re.compile(r"base_model\.model\.model\.(layers\..+)\.lora_([AB])\.weight")
 
 
@@ -118,7 +122,10 @@ def merge_lora(model: Transformer) -> Transformer:
 
 
 def save_adapter(model: Transformer, folder: str | os.PathLike[str], *, base: str) -> Path:
-    """Write the adapters alone, as PEFT reads them; `base` names the model they belong to."""
+    """Write the adapters alone, as PEFT reads them; `base` names the model they belong to.
+
+    A reward model's head, which is trained whole, is written with them (`modules_to_save`).
+    """
     layers = dict(_adapted(model))
     if not layers:
         raise ModelError("this model has no LoRA adapters")
@@ -135,11 +142,15 @@ def save_adapter(model: Transformer, folder: str | os.PathLike[str], *, base: st
         "fan_in_fan_out": False,
         "inference_mode": True,
     }
+    if model.score is not None:
+        config |= {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     weights = {
         f"base_model.model.model.{name}.lora_{side}.weight": matrix.detach().cpu().contiguous()
         for name, layer in layers.items()
         for side, matrix in (("A", layer.lora_A), ("B", layer.lora_B))
     }
+    if model.score is not None:
+        weights[_PEFT_SCORE] = model.score.weight.detach().cpu().contiguous()
     target = Path(folder)
     with disk_errors(target), atomic_folder(target) as partial:
         save_file(weights, partial / _WEIGHTS, metadata={"format": "pt"})
@@ -150,7 +161,8 @@ def save_adapter(model: Transformer, folder: str | os.PathLike[str], *, base: st
 def load_adapter(model: Transformer, folder: str | os.PathLike[str]) -> None:
     """Put the adapters of a PEFT folder on `model`, in place, and freeze all else.
 
-    Raises `ModelError` for an adapter of another kind or another model.
+    One of a reward model brings its head. Raises `ModelError` for an adapter of another kind or
+    another model.
     """
     where = Path(folder)
     config = read_json_object(where / _CONFIG)
@@ -160,6 +172,11 @@ def load_adapter(model: Transformer, folder: str | os.PathLike[str]) -> None:
         weights = load_file(file)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"not a readable safetensors file: {error}", where=str(file)) from error
+    score = weights.pop(_PEFT_SCORE, None)
+    if (score is not None and tuple(score.shape) != (1, model.config.width)) or (
+        score is None and config.get("modules_to_save")
+    ):
+        raise ModelError("the reward head is missing or does not fit", where=str(file))
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in weights.items():
         found = _PEFT_NAME.fullmatch(key)
@@ -188,6 +205,8 @@ def load_adapter(model: Transformer, folder: str | os.PathLike[str]) -> None:
         ):
             layer.lora_A.copy_(pair["A"])
             layer.lora_B.copy_(pair["B"])
+        if score is not None:
+            add_head(model, "score").requires_grad_(False).weight.copy_(score)
 
 
 def _plain_lora(config: dict[str, Any], where: str) -> tuple[int, float, float]:
@@ -195,11 +214,13 @@ def _plain_lora(config: dict[str, Any], where: str) -> tuple[int, float, float]:
     special = [
         key
         for key in (
-            "use_rslora", "use_dora", "modules_to_save", "rank_pattern", "alpha_pattern",
-            "fan_in_fan_out", "lora_bias", "alora_invocation_tokens",
+            "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out",
+            "lora_bias", "alora_invocation_tokens",
         )
         if config.get(key)
     ]  # fmt: skip
+    if not set(config.get("modules_to_save") or ()) <= _HEAD_ALONE:
+        special.append("modules_to_save")
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or special:
         raise ModelError(
             f"this adapter is not plain LoRA ({', '.join(special) or config.get('peft_type')})",

@@ -30,6 +30,7 @@ TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1")
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _BLOCK_BYTES = {"Q8_0": 34, "Q4_0": 18, "Q4_1": 20}
 _MOST_HEADER = 100 * 2**20
+_HEADS = ("lm_head.", "score.")  # as `weights.HEADS`, which imports torch
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -159,7 +160,7 @@ class _Safetensors:
         self._prefix = "model." if named else ""
 
     def read(self, name: str) -> RawTensor | None:
-        return self._tensors.get(name if name.startswith("lm_head.") else self._prefix + name)
+        return self._tensors.get(name if name.startswith(_HEADS) else self._prefix + name)
 
 
 def _read_header(path: Path, data: NDArray[np.uint8]) -> dict[str, RawTensor]:

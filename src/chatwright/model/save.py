@@ -13,8 +13,10 @@ from chatwright.errors import ModelError
 from chatwright.model.compact import stored_config, stored_state
 from chatwright.model.lora import lora_parameters
 from chatwright.model.transformer import Transformer
+from chatwright.model.weights import HEADS
 from chatwright.records import atomic_folder, disk_errors
 from chatwright.tokenizer import Tokenizer
+from chatwright.tokenizer.files import read_json_object
 
 
 def save_model(
@@ -29,7 +31,8 @@ def save_model(
 
     `config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json` and
     `generation_config.json`; `README.md` from `card` and `lineage.json` from `lineage` where given.
-    Weights keep the model's type, and what layers share is stored once (`model.compact`). Raises
+    Weights keep the model's type, and what layers share is stored once (`model.compact`). A model
+    with a `score` head is written as a sequence classifier with one label, a reward model. Raises
     `ModelError` while LoRA adapters are not merged.
     """
     target = Path(folder)
@@ -39,12 +42,13 @@ def save_model(
             hint="call merge_lora(model) first, or save_adapter(model, folder)",
         )
     weights = {
-        (name if name.startswith("lm_head.") else f"model.{name}"): weight.detach()
-        .cpu()
-        .contiguous()
+        (name if name.startswith(HEADS) else f"model.{name}"): weight.detach().cpu().contiguous()
         for name, weight in stored_state(model).items()
     }
     specials = _special_ids(tokenizer)
+    padding: int | None = None
+    if model.score is not None and specials["pad_token_id"] is None:
+        specials["pad_token_id"] = padding = _padding_for_classifier(tokenizer)
     config = stored_config(model) | specials | {"dtype": str(model.dtype).removeprefix("torch.")}
     generation = {"_from_model_config": False, **specials}
     with disk_errors(target), atomic_folder(target) as partial:
@@ -52,6 +56,10 @@ def save_model(
         _write_json(partial / "config.json", config)
         _write_json(partial / "generation_config.json", generation)
         tokenizer.save(partial)
+        if padding is not None:
+            name = partial / "tokenizer_config.json"
+            named = {"pad_token": tokenizer.token_bytes(padding).decode()}
+            _write_json(name, read_json_object(name) | named)
         if card is not None:
             (partial / "README.md").write_text(card, encoding="utf-8")
         if lineage is not None:
@@ -67,6 +75,16 @@ def _special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
         "eos_token_id": ends if len(ends) > 1 else next(iter(ends), None),
         "pad_token_id": tokenizer.pad_id,
     }
+
+
+def _padding_for_classifier(tokenizer: Tokenizer) -> int | None:
+    """A token that no answer ends with, where the tokenizer names none that could pad.
+
+    `transformers` reads a classifier's score at the last token that is not padding, so the token
+    that ends an answer cannot be it.
+    """
+    candidates = [tokenizer.end_of_text_id, *sorted(tokenizer.special_ids)]
+    return next((i for i in candidates if i is not None and i != tokenizer.eos_id), None)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ Letters in shapes: B rows, T tokens, C width, H heads, K key-value heads, D head
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from chatwright.errors import ModelError
 from chatwright.model.config import ModelConfig
+from chatwright.model.initial import initialise
 from chatwright.model.rope import rope_frequencies
 
 
@@ -195,6 +195,8 @@ class Transformer(nn.Module):
         self.lm_head: nn.Linear | None = None
         if not config.tied:
             self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.score: nn.Linear | None = None
+        self.value: nn.Linear | None = None
 
     @classmethod
     def empty(cls, config: ModelConfig) -> Transformer:
@@ -203,32 +205,22 @@ class Transformer(nn.Module):
             return cls(config)
 
     @classmethod
-    def random(cls, config: ModelConfig, seed: int, device: str = "cpu") -> Transformer:
-        """Fresh float32 weights; the same seed gives the same weights on every machine."""
+    def random(
+        cls, config: ModelConfig, seed: int, device: str = "cpu", *, zero_outputs: bool = False
+    ) -> Transformer:
+        """Fresh float32 weights; the same seed gives the same weights on every machine.
+
+        `zero_outputs`: made for pretraining (`initialise`).
+        """
         model = cls.empty(config).to_empty(device="cpu")
-        model.reset_parameters(torch.Generator().manual_seed(seed))
+        model.reset_parameters(torch.Generator().manual_seed(seed), zero_outputs=zero_outputs)
         return model.to(device)
 
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw new weights: normal, 1/√(inputs) for matrices, 0.02 for embedding and head.
-
-        What writes to the residual stream is smaller by √(2 · layers), so that the stream's
-        variance does not grow with depth (Radford et al. 2019).
-        """
-        residual = 1 / math.sqrt(2 * self.config.n_layers)
-        for name, weight in self.named_parameters():
-            if name.endswith("bias"):
-                weight.zero_()
-            elif weight.ndim == 1:
-                weight.fill_(1.0)
-            elif name.startswith(("embed_tokens", "lm_head")):
-                weight.normal_(0.0, 0.02, generator=generator)
-            else:
-                std = weight.shape[1] ** -0.5
-                if name.endswith(("o_proj.weight", "down_proj.weight")):
-                    std *= residual
-                weight.normal_(0.0, std, generator=generator)
+    def reset_parameters(
+        self, generator: torch.Generator | None = None, *, zero_outputs: bool = False
+    ) -> None:
+        """Draw new weights: see `initialise`."""
+        initialise(self, generator, zero_outputs=zero_outputs)
 
     @property
     def dtype(self) -> torch.dtype:

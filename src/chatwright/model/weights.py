@@ -14,9 +14,13 @@ from torch import Tensor
 from chatwright.errors import ModelError
 from chatwright.model.config import ModelConfig
 from chatwright.model.gguf import wrong_shape
+from chatwright.model.heads import add_head
 from chatwright.model.transformer import Transformer
 from chatwright.tokenizer.files import read_json_object
 
+HEADS = ("lm_head.", "score.")
+"""Names of parameters that have no prefix in a file."""
+_HEAD, _SCORE = (f"{name}weight" for name in HEADS)
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -42,11 +46,11 @@ def fill(
 
     Raises `ModelError` for a tensor that is missing or that the model has no place for.
     """
-    model = Transformer.empty(config)
+    model = empty_for(config, weights.names())
     wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
     in_file = {weights.name_in_file(name) for name in wanted}
     there = {name for name in weights.names() if not name.endswith(_IGNORED)}
-    if config.tied:
+    if model.config.tied:
         there.discard("lm_head.weight")  # a copy of the embedding
     if missing := sorted(in_file - there):
         raise ModelError(
@@ -65,6 +69,21 @@ def fill(
     return model
 
 
+def empty_for(config: ModelConfig, names: set[str]) -> Transformer:
+    """`Transformer.empty`, with a reward model's head where the file has one.
+
+    Such a file has no head that predicts tokens; where the embedding is none either, the model gets
+    none: `config.tied` is true then, and its logits mean nothing.
+    """
+    if _SCORE not in names:
+        return Transformer.empty(config)
+    model = Transformer.empty(
+        config if _HEAD in names else config.model_copy(update={"tied": True})
+    )
+    add_head(model, "score")
+    return model
+
+
 class SafetensorsWeights:
     """Parameters in one or more safetensors files, named as Hugging Face names them."""
 
@@ -75,7 +94,7 @@ class SafetensorsWeights:
         return set(self._files)
 
     def name_in_file(self, name: str) -> str:
-        return name if name.startswith("lm_head.") else self._prefix + name
+        return name if name.startswith(HEADS) else self._prefix + name
 
     def read(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         key = self.name_in_file(name)

@@ -16,7 +16,13 @@ from chatwright.records.ids import file_digest, fingerprint
 # Weights, configuration, tokenizer, chat template.
 _MODEL_FILES = (".json", ".safetensors", ".gguf", ".jinja")
 # The file of a result's folder that holds its fingerprint; an assistant is such a file itself.
-_DESCRIPTIONS = ("dataset.json", "evaluation.json", "audit.json", "lineage.json")
+_DESCRIPTIONS = (
+    "dataset.json",
+    "evaluation.json",
+    "alignment.json",
+    "audit.json",
+    "lineage.json",
+)
 
 
 def result_fingerprint(path: Path) -> str | None:
@@ -57,11 +63,14 @@ def files_fingerprint(path: Path) -> str | None:
     return None
 
 
-ResultKind = Literal["dataset", "model", "evaluation", "audit", "report", "assistant", "missing"]
+ResultKind = Literal[
+    "dataset", "model", "evaluation", "alignment", "audit", "report", "assistant", "missing"
+]
 
 _BY_FILE: tuple[tuple[str, ResultKind], ...] = (
     ("dataset.json", "dataset"),
     ("evaluation.json", "evaluation"),
+    ("alignment.json", "alignment"),
     ("audit.json", "audit"),
     ("report.html", "report"),
     ("lineage.json", "model"),

@@ -228,13 +228,16 @@ class Tokenizer:
         )
         return self._encode_with_special(text, protector)
 
-    def chat_with_mask(self, messages: Messages) -> tuple[list[int], list[bool]]:
+    def chat_with_mask(
+        self, messages: Messages, *, last_only: bool = False
+    ) -> tuple[list[int], list[bool]]:
         """Ids of a whole conversation, and which of them the assistant says.
 
         True for each assistant message's tokens up to and with its end-of-turn token; what the
         template adds (`<|im_start|>assistant`, the line end after a turn) is not the assistant's.
         An answer is encoded by itself, as a model that generates it would have to write it; an
-        empty answer is its end-of-turn token. Without an assistant message all is False.
+        empty answer is its end-of-turn token. Without an assistant message all is False. With
+        `last_only` that is so for the last assistant message alone; those before it are context.
 
         Raises `DataError` where the template writes an early turn in another way once more turns
         follow, so that no one sequence shows what the model saw at every turn.
@@ -245,6 +248,7 @@ class Tokenizer:
         whole = template.render(hidden, add_generation_prompt=False)
         ids: list[int] = []
         mask: list[bool] = []
+        last = max((i for i, m in enumerate(hidden) if m["role"] == "assistant"), default=-1)
 
         def add(text: str, said: bool) -> None:
             piece = self._encode_with_special(text, protector)
@@ -253,7 +257,7 @@ class Tokenizer:
 
         at = 0
         for i, message in enumerate(hidden):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or (last_only and i != last):
                 continue
             before = template.render(hidden[:i], add_generation_prompt=True)
             after = template.render(hidden[: i + 1], add_generation_prompt=False)
@@ -261,8 +265,8 @@ class Tokenizer:
                 raise DataError(
                     "the chat template does not write this answer as it was when it was given",
                     where=f"message {i}",
-                    hint="train on the conversation's last answer only, or use a template whose "
-                    "turns do not change when others follow",
+                    hint="train on the conversation's last answer only (learn: last), or use a "
+                    "template whose turns do not change when others follow",
                 )
             answer = after[len(before) :]
             turn = self._finder.last_end(answer, self.eos_ids)

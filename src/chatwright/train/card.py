@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 _OBJECTIVES = {
     "pretrain": "next-token prediction on documents",
     "sft": "supervised fine-tuning on conversations, loss on the assistant's tokens only",
+    "reward": "a reward model: pairs of answers under the Bradley-Terry model",
+    "dpo": "direct preference optimisation on pairs of answers",
+    "ppo": "proximal policy optimisation on answers that the model made",
+    "grpo": "group relative policy optimisation on answers that the model made",
+    "distil": "distillation: the answers and probabilities of a teacher",
 }
+_ON_PAIRS = ("reward", "dpo")
 
 
 def model_card(settings: TrainStage, context: StageContext, result: TrainResult) -> str:
@@ -46,8 +52,8 @@ def model_card(settings: TrainStage, context: StageContext, result: TrainResult)
             if settings.lora
             else "none: all weights were trained"
         ),
-        "steps": f"{result.steps:,} of at most {numbers.batch_tokens:,} tokens",
-        "tokens": f"{result.tokens:,}, of which {result.supervised_tokens:,} carried loss",
+        "steps": _steps(settings, result),
+        "tokens": _tokens(settings, result),
         "learning rate": f"{numbers.learning_rate:g} at its peak, schedule {settings.schedule}",
         "precision": str(numbers.dtype).removeprefix("torch."),
         "seed": str(context.seed),
@@ -87,6 +93,26 @@ def model_card(settings: TrainStage, context: StageContext, result: TrainResult)
             "",
         ]
     )
+
+
+def _steps(settings: TrainStage, result: TrainResult) -> str:
+    """How many, and what one of them takes."""
+    numbers, steps = result.numbers, f"{result.steps:,}"
+    if settings.objective in _ON_PAIRS:
+        return f"{steps}, of about {result.supervised_tokens / max(1, result.steps):.0f} pairs each"
+    if settings.objective in ("ppo", "grpo"):
+        rl = settings.ppo if settings.objective == "ppo" else settings.grpo
+        return (
+            f"{steps}; {rl.prompts * rl.answers} answers are learnt from in "
+            f"{rl.steps_per_iteration} steps"
+        )
+    return f"{steps} of at most {numbers.batch_tokens:,} tokens"
+
+
+def _tokens(settings: TrainStage, result: TrainResult) -> str:
+    if settings.objective in _ON_PAIRS:
+        return f"{result.tokens:,} in {result.supervised_tokens:,} pairs"
+    return f"{result.tokens:,}, of which {result.supervised_tokens:,} carried loss"
 
 
 def _losses(result: TrainResult) -> str:

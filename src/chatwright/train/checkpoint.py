@@ -1,7 +1,9 @@
 """Training state on disk: whole or not there, the newest complete one is found, nothing pickled.
 
 A checkpoint is `step-00000120/`: `weights.safetensors` (what is trained, float32),
-`optimizer.safetensors`, `rng.safetensors` and `state.json` (step, counters, digests of the files).
+`optimizer.safetensors`, `rng.safetensors`, `source.safetensors` (what the data's source remembers:
+rollouts) and `state.json` (step, counters, digests of the files). Of sharded training the first
+two are a folder, `shards/` (`train/world_checkpoint.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,11 @@ from torch import Tensor
 from chatwright.errors import DataError
 from chatwright.records import atomic_folder, disk_errors, file_digest, read_json
 
-_FORMAT = "chatwright.training.1"
-_FILES = ("weights.safetensors", "optimizer.safetensors", "rng.safetensors")
+_FORMAT = "chatwright.training.2"
+_FILES = ("weights.safetensors", "optimizer.safetensors", "rng.safetensors", "source.safetensors")
+SHARDS = "shards"
+"""The folder of a checkpoint where several ranks have written weights and optimizer in shares."""
+OF_WEIGHTS, OF_OPTIMIZER = "weights/", "optimizer/"
 
 
 @dataclass(slots=True)
@@ -46,6 +51,7 @@ class TrainingState:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     rng: dict[str, Tensor]
+    source: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -61,22 +67,15 @@ class Checkpoints:
 
         Raises `DataError` when the disk is full; the checkpoints before stand as they were.
         """
-        path = self.folder / f"step-{state.position.step:08d}"
+        path = self.path_of(state.position.step)
         with disk_errors(path), atomic_folder(path) as partial:
-            for name, tensors in zip(
-                _FILES, (state.weights, state.optimizer, state.rng), strict=True
-            ):
-                _save(tensors, partial / name)
-            description = {
-                "format": _FORMAT,
-                "run": self._run,
-                "position": asdict(state.position),
-                "digests": {name: file_digest(partial / name) for name in _FILES},
-            }
-            (partial / "state.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
-        for old in self.complete()[: -self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            self._write(partial, state, _FILES)
+        self._remove_old()
         return path
+
+    def path_of(self, step: int) -> Path:
+        """Where the checkpoint after `step` steps lies."""
+        return self.folder / f"step-{step:08d}"
 
     def complete(self) -> list[Path]:
         """Checkpoint folders, oldest first (renamed when whole; contents not looked at)."""
@@ -100,15 +99,58 @@ class Checkpoints:
         """Remove all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _write(
+        self,
+        partial: Path,
+        state: TrainingState,
+        files: Sequence[str],
+        digests: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write `files` of a checkpoint and what describes them and those of `digests`."""
+        for name in files:
+            _save(getattr(state, name.removesuffix(".safetensors")), partial / name)
+        description = {
+            "format": _FORMAT,
+            "run": self._run,
+            "position": asdict(state.position),
+            "digests": {name: file_digest(partial / name) for name in files} | dict(digests or {}),
+        }
+        (partial / "state.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
+
+    def _remove_old(self) -> None:
+        for old in self.complete()[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
     def _load(self, path: Path) -> TrainingState:
+        for name, digest in self._description(path)["digests"].items():
+            if file_digest(path / name) != digest:
+                raise DataError(f"{name} is damaged", where=str(path))
+        return self._read(path)
+
+    def _description(self, path: Path) -> dict[str, Any]:
+        """What `state.json` says. Raises `DataError` where it is of another run."""
         description = read_json(path / "state.json", "training state")
         if description.get("format") != _FORMAT or description.get("run") != self._run:
             raise DataError("it belongs to another run", where=str(path))
-        for name, digest in description["digests"].items():
-            if file_digest(path / name) != digest:
-                raise DataError(f"{name} is damaged", where=str(path))
-        weights, optimizer, rng = (load_file(path / name) for name in _FILES)
-        return TrainingState(Position(**description["position"]), weights, optimizer, rng)
+        return description
+
+    def _read(self, path: Path, *, weights: bool = True) -> TrainingState:
+        """The state in `path`, whose files are whole; or all of it but weights and optimizer."""
+        position = Position(**self._description(path)["position"])
+        rng, source = (load_file(path / name) for name in _FILES[2:])
+        if not weights:
+            return TrainingState(position, {}, {}, rng, source)
+        if (path / SHARDS).is_dir():  # of several processes
+            from chatwright.train.shard_files import load_whole
+
+            found = load_whole(path / SHARDS)
+            trained, optimizer = (
+                {n.removeprefix(of): t for n, t in found.items() if n.startswith(of)}
+                for of in (OF_WEIGHTS, OF_OPTIMIZER)
+            )
+        else:
+            trained, optimizer = (load_file(path / name) for name in _FILES[:2])
+        return TrainingState(position, trained, optimizer, rng, source)
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
@@ -123,15 +165,26 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def rng_state() -> dict[str, Tensor]:
-    """The state of torch's generators (dropout draws from them)."""
+    """The state of this process's generators of torch (dropout draws from them)."""
     found = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        found |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+        found["cuda"] = torch.cuda.get_rng_state()
     return found
 
 
-def set_rng_state(state: dict[str, Any]) -> None:
-    """Put back what `rng_state` gave."""
-    torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state[f"cuda{i}"] for i in range(torch.cuda.device_count())])
+def rng_of_ranks(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The generators of all ranks by name: `cpu` of rank 0, `rank1/cpu` and so on."""
+    return {
+        f"rank{rank}/{name}" if rank else name: tensor
+        for rank, state in enumerate(states)
+        for name, tensor in state.items()
+    }
+
+
+def set_rng_state(state: Mapping[str, Tensor], rank: int = 0) -> None:
+    """Put back what `rng_state` gave; a rank that there was not before stays as it is seeded."""
+    own = f"rank{rank}/" if rank else ""
+    if f"{own}cpu" in state:
+        torch.set_rng_state(state[f"{own}cpu"])
+    if torch.cuda.is_available() and f"{own}cuda" in state:
+        torch.cuda.set_rng_state(state[f"{own}cuda"])

@@ -3,7 +3,8 @@
 Autograd keeps every intermediate of a block: of RMSNorm alone three float32 copies of the residual
 stream. Written out, a block keeps its inputs, the two MLP projections and what attention keeps;
 what is cheap to compute again (norms, SiLU) is computed again, no matrix product is. A low-rank
-adapter adds into the product of its layer instead of making a matrix of its own.
+adapter adds into the product of its layer instead of making a matrix of its own. In bfloat16 on a
+CPU, compiled kernels compute what lies between the products (`train/native.py`).
 
 `model/transformer.py` stays the definition. Tests hold these functions to it.
 """
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from chatwright.model.lora import LoRALinear
 from chatwright.model.low_rank import LowRankLinear
 from chatwright.model.transformer import Attention, Block, RMSNorm, Transformer
+from chatwright.train import native
 
 _Tensors = tuple[Tensor | None, ...]
 
@@ -146,18 +148,31 @@ class _Layer:
 
 def _normalise(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """RMSNorm over the last dimension, and the float32 factor of each row."""
+    if native.ready(x, weight):
+        return native.norm(x, weight, eps)
     wide = x.float()
     factor = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return (wide * factor).to(x.dtype).mul_(weight), factor
 
 
 def _normalise_again(x: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
+    if native.ready(x, weight):
+        return native.norm_again(x, weight, factor)
     return (x.float() * factor).to(x.dtype).mul_(weight)
 
 
 def _normalise_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, factor: Tensor, need_weight: bool
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    factor: Tensor,
+    need_weight: bool,
+    *,
+    add: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
+    """The gradients of the input (plus `add`) and of the weight."""
+    if native.ready(grad, x, weight):
+        return native.norm_backward(grad, x, weight, factor, need_weight, add=add)
     unit = x.float().mul_(factor)
     wide = grad.float()
     grad_weight = None
@@ -165,17 +180,35 @@ def _normalise_backward(
         grad_weight = (wide * unit).flatten(0, -2).sum(0).to(weight.dtype)
     wide = wide * weight.float()
     along = (wide * unit).mean(-1, keepdim=True)
-    return wide.addcmul_(unit, along, value=-1).mul_(factor).to(x.dtype), grad_weight
+    found = wide.addcmul_(unit, along, value=-1).mul_(factor).to(x.dtype)
+    return found if add is None else found.add_(add), grad_weight
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE of [N, heads, D], half-split, in float32; with −sin it is its own inverse."""
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, sign: float = 1.0) -> Tensor:
+    """RoPE of [N, heads, D], half-split, in float32; with `sign` −1 its inverse."""
     half = x.shape[-1] // 2
+    if native.ready(x[..., :half]):
+        return native.turn(x, cos, sin, sign)
+    if sign < 0:
+        sin = -sin
     first, second = x[..., :half].float(), x[..., half:].float()
     out = torch.empty_like(x)
     out[..., :half] = (first * cos).addcmul_(second, sin, value=-1)
     out[..., half:] = second.mul_(cos).addcmul_(first, sin)
     return out
+
+
+def _gated(gate: Tensor, up: Tensor) -> Tensor:
+    """SiLU(gate) · up."""
+    return native.gated(gate, up) if native.ready(gate, up) else F.silu(gate).mul_(up)
+
+
+def _gated_backward(gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of gate and up; `grad` may be overwritten."""
+    if native.ready(gate, up, grad):
+        return native.gated_backward(gate, up, grad)
+    grad_up = F.silu(gate).mul_(grad)
+    return torch.ops.aten.silu_backward(grad.mul_(up), gate), grad_up
 
 
 class _Projections(torch.autograd.Function):
@@ -230,7 +263,7 @@ class _Projections(torch.autograd.Function):
             small, before, head_factor = kept[3 * i : 3 * i + 3]
             grad = output_grad
             if i < 2:
-                grad = _turn(output_grad.reshape(len(x), -1, ctx.head_dim), cos, -sin)
+                grad = _turn(output_grad.reshape(len(x), -1, ctx.head_dim), cos, sin, -1.0)
             if head_norm is not None:
                 grad, head_gradients[i] = _normalise_backward(
                     grad, before, head_norm, head_factor, ctx.needs_input_grad[5 + 2 * i]
@@ -271,7 +304,7 @@ class _MLP(torch.autograd.Function):
         h, factor = _normalise(x, norm, eps)
         gate, small_gate = _Layer(rest[:5]).forward(h)
         up, small_up = _Layer(rest[5:10]).forward(h)
-        y, small_down = _Layer(rest[10:]).forward(F.silu(gate).mul_(up))
+        y, small_down = _Layer(rest[10:]).forward(_gated(gate, up))
         tensors = [a for i, a in enumerate(rest) if i % 5 != 4]
         smalls = (small_gate, small_up, small_down)
         ctx.save_for_backward(x, norm, factor, gate, up, *smalls, *tensors)
@@ -283,13 +316,14 @@ class _MLP(torch.autograd.Function):
         x, norm, factor, gate, up, small_gate, small_up, small_down, *tensors = ctx.saved_tensors
         layers = [_Layer([*tensors[4 * i : 4 * i + 4], ctx.scales[i]]) for i in range(3)]
         needs = ctx.needs_input_grad[3:]
-        active = F.silu(gate)
-        inner, down_gradients = layers[2].backward(grad, active * up, small_down, needs[10:], None)
-        grad_up = active.mul_(inner)
-        grad_gate = torch.ops.aten.silu_backward(inner.mul_(up), gate)
+        active = _gated(gate, up)
+        inner, down_gradients = layers[2].backward(grad, active, small_down, needs[10:], None)
+        grad_gate, grad_up = _gated_backward(gate, up, inner)
         h = _normalise_again(x, norm, factor)
         total, gate_gradients = layers[0].backward(grad_gate, h, small_gate, needs, None)
         total, up_gradients = layers[1].backward(grad_up, h, small_up, needs[5:], total)
-        grad_x, grad_norm = _normalise_backward(total, x, norm, factor, ctx.needs_input_grad[1])
+        grad_x, grad_norm = _normalise_backward(
+            total, x, norm, factor, ctx.needs_input_grad[1], add=grad
+        )
         grads = (*gate_gradients, *up_gradients, *down_gradients)
-        return grad_x.add_(grad), grad_norm, None, *grads
+        return grad_x, grad_norm, None, *grads

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,7 +21,9 @@ class Batch:
     `tokens`, `targets` and `positions` are int64 [1, N]. `targets[0, i]` is the token that comes
     after `tokens[0, i]` in its sequence, or `IGNORED`. Positions restart at 0 in each sequence;
     `lengths` are the sequences' lengths in order. `row_ids` name the rows of the dataset that they
-    came from.
+    came from. `extra` is what an objective adds: tensors [1, N] by token, or [S] by sequence.
+    `together` neighbouring sequences belong together and are never parted. `padding` says how many
+    of the tokens stand for nothing.
     """
 
     tokens: Tensor
@@ -30,6 +31,9 @@ class Batch:
     positions: Tensor
     lengths: tuple[int, ...]
     row_ids: tuple[str, ...]
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    together: int = 1
+    padding: int = 0
 
     @property
     def segment_ids(self) -> Tensor:
@@ -44,20 +48,33 @@ class Batch:
         more = -self.tokens.shape[1] % multiple
         if not more:
             return self
-        return Batch(
+        return replace(
+            self,
             tokens=F.pad(self.tokens, (0, more)),
             targets=F.pad(self.targets, (0, more), value=IGNORED),
             positions=torch.cat([self.positions, torch.arange(more)[None].to(self.positions)], 1),
             lengths=(*self.lengths, more),
-            row_ids=self.row_ids,
+            padding=self.padding + more,
+            extra={
+                name: F.pad(values, (0, more if values.ndim == 2 else 1))
+                for name, values in self.extra.items()
+            },
         )
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        tokens, targets, positions = (
-            t.to(device) for t in (self.tokens, self.targets, self.positions)
+        return replace(
+            self,
+            tokens=self.tokens.to(device),
+            targets=self.targets.to(device),
+            positions=self.positions.to(device),
+            extra={name: values.to(device) for name, values in self.extra.items()},
         )
-        return Batch(tokens, targets, positions, self.lengths, self.row_ids)
+
+    @property
+    def ends(self) -> Tensor:
+        """Where the last token of each sequence is: int64 [S]."""
+        return torch.tensor(self.lengths, device=self.tokens.device).cumsum(0) - 1
 
     @property
     def supervised(self) -> int:
@@ -75,30 +92,3 @@ def make_batch(sequences: Sequence[tuple[np.ndarray, np.ndarray]], row_ids: Sequ
         lengths=lengths,
         row_ids=tuple(dict.fromkeys(row_ids)),
     )
-
-
-def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Put items into as few rows of `capacity` as best-fit decreasing finds.
-
-    Longest first, each goes to the fullest row that still holds it; a new row is opened where none
-    does. Returns the items' indices by row. Each item is in exactly one row; an item longer than
-    `capacity` is a `ValueError`. Equal lengths keep their order, so the result is a function of
-    the input alone. Takes O(n log n) comparisons.
-    """
-    rows: list[list[int]] = []
-    # Rows that have room, as (room left, row number) in order: the first that fits fits best.
-    open_rows: list[tuple[int, int]] = []
-    for item in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        size = int(lengths[item])
-        if not 0 < size <= capacity:
-            raise ValueError(f"an item of length {size} does not fit a row of {capacity}")
-        found = bisect_left(open_rows, (size, -1))
-        if found == len(open_rows):
-            number, room = len(rows), capacity
-            rows.append([])
-        else:
-            room, number = open_rows.pop(found)
-        rows[number].append(item)
-        if room > size:
-            insort(open_rows, (room - size, number))
-    return rows

@@ -87,12 +87,14 @@ def compile_kernels(library: Path = LIBRARY) -> bool:
 
 def _compile(compiler: list[str], library: Path) -> None:
     x86 = platform.machine().lower() in {"x86_64", "amd64"}
-    units: list[tuple[str, Sequence[str]]] = [("engine", ()), ("kernels_portable", ())]
-    if x86:
-        units += [
-            ("kernels_avx2", ["-mavx2", *_SHARED]),
-            ("kernels_avx512", [*_AVX512, *_SHARED]),
-        ]
+    units: list[tuple[str, Sequence[str]]] = []
+    for kernels, caller in (("kernels", "engine"), ("train", "train")):
+        units += [(caller, ()), (f"{kernels}_portable", ())]
+        if x86:
+            units += [
+                (f"{kernels}_avx2", ["-mavx2", *_SHARED]),
+                (f"{kernels}_avx512", [*_AVX512, *_SHARED]),
+            ]
     flags = [*_FLAGS, "-DCHATWRIGHT_X86"] if x86 else _FLAGS
     with tempfile.TemporaryDirectory(prefix="chatwright-kernels-") as folder:
         objects = [f"{folder}/{name}.o" for name, _ in units]
