@@ -56,8 +56,8 @@ def main() -> int:
         table = json.loads((runs / "table" / "alignment.json").read_text())
         pairs = Dataset.open(workspace / "datasets" / "align" / "pairs")
         accuracy = {
-            "reward": unseen(models / "reward", pairs, 0.45, 1.0),
-            "judge": unseen(models / "judge", pairs, 0.0, 0.5),
+            "reward": unseen(models / "reward", pairs, 0.5, 0.75),
+            "judge": unseen(models / "judge", pairs, 0.25, 0.5),
         }
     figures = {
         "seconds": round(seconds, 1),
@@ -99,8 +99,8 @@ def changed(recipe: Path, settings: list[str], folder: Path) -> Path:
 def unseen(model: Path, pairs: Dataset, low: float, high: float) -> dict[str, float]:
     """How often a reward model agrees with people on pairs of places that it never saw.
 
-    All pairs whose prompt's place is in [`low`, `high`), and not only the tenth that its stage held
-    out: a hundred pairs would leave ten points of doubt.
+    Those whose prompt's place is in [`low`, `high`), some five hundred: the tenth that its stage
+    held out is a hundred pairs, and would leave ten points of doubt.
     """
     from chatwright.model import load_model
     from chatwright.train.preference import place_of, score_conversations
