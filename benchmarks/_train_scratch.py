@@ -198,7 +198,7 @@ def bits_per_byte(settings: dict[str, Any]) -> dict[str, Any]:
     from chatwright.model import load_model
 
     folder = Path(settings["folder"])
-    model, _ = load_model(folder / settings["name"], dtype=torch.float32)
+    model, _ = load_model(folder / settings["name"], dtype=torch.bfloat16)  # as it was trained
     about = json.loads((folder / "held_out.json").read_text())
     tokens = np.load(folder / "held_out.npy").astype(np.int64)
     starts = [*np.flatnonzero(tokens == about["end"]), len(tokens)]

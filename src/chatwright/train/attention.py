@@ -20,7 +20,7 @@ from chatwright.train.flex import Segments
 # backward took 8 to 12 µs per token and layer (SmolLM2's 9 heads of 64) where torch 2.13's flash
 # kernel took 17 to 23, and its memory (the probabilities) stays small. Longer ones need the kernel.
 _BLOCK_UP_TO = 1024
-_BLOCK = 256
+_BLOCK = 128
 # Lengths are rounded up to a multiple of this: oneDNN compiles code for each new shape of a bf16
 # product, which takes longer than the product, and keeps it. Zeros after the end change nothing,
 # since no token looks ahead.
