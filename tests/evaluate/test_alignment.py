@@ -158,3 +158,15 @@ def test_the_stage(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert len(rows) == 5
     assert all(set(row["answers"]) == {"start", "same", "other"} for row in rows)
     assert (context.output / "table.md").read_text().count("\n") == 5
+    from chatwright.govern.contents import gather
+    from chatwright.govern.page import render_report
+    from chatwright.records.results import walk
+
+    contents = gather(
+        walk([("table", context.output)]), title="t", recipe="r", fingerprint="f", samples=3
+    )
+    (found_alignment,) = contents.alignments
+    assert [line.model for line in found_alignment.lines] == ["start", "same", "other"]
+    assert len(found_alignment.samples) == 3
+    page = render_report(contents)
+    assert "better than the start" in page and page.count('class="sample"') == 3

@@ -277,7 +277,7 @@ def cells(lines: Sequence[Line]) -> list[list[str]]:
     head = [
         "model",
         *(f"reward by {judge}" for judge in judges),
-        "KL from the start (nats per answer)",
+        "KL (nats)",
         "tokens",
         "ended",
         "better than the start",

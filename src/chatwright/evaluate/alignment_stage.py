@@ -170,7 +170,7 @@ def _scores(
 
 def _row(number: int, asked: Asked, said: dict[str, Said]) -> dict[str, Any]:
     return {
-        "row_id": asked.row_id,
+        "id": asked.row_id,
         "prompt": [{"role": m.role, "content": m.content} for m in asked.messages],
         "answers": {
             name: {

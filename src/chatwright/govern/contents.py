@@ -282,7 +282,7 @@ def _read_alignment(result: Result, samples: int) -> AlignmentContents:
             row["answers"][last]["rewards"][judge] - row["answers"][first]["rewards"][judge]
         )
 
-    ordered = sorted(rows, key=lambda row: (-gain(row), row["row_id"]))
+    ordered = sorted(rows, key=lambda row: (-gain(row), row["id"]))
     few = min(samples, len(ordered))
     at = [round(i * (len(ordered) - 1) / max(1, few - 1)) for i in range(few)]
     return AlignmentContents(result.name, prompts, lines, [ordered[i] for i in at])

@@ -230,15 +230,7 @@ class StudentTexts:
             "rollout_seconds": round(time.monotonic() - began, 3),
         }
         order = sorted(range(len(rollouts)), key=lambda i: (-int(rollouts.lengths[i]), i))
-        groups: list[list[int]] = []
-        room = 0
-        for i in order:
-            length = int(rollouts.lengths[i]) - 1
-            if not groups or length > room:
-                groups.append([])
-                room = tokens_at_once
-            groups[-1].append(i)
-            room -= length
+        groups = rollouts.groups(order, tokens_at_once)
         return [rollouts.batch(g, [prompts[i].row_id for i in g], {}) for g in groups]
 
     def state(self) -> dict[str, Tensor]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ import torch
 from chatwright.tokenizer import Tokenizer
 from chatwright.train import LoraSettings, TrainSettings, train
 
+from ..killing import kill_while_training, train_slowly
 from .conftest import make_preferences, tiny_model
 
 STEPS = 24
@@ -42,37 +39,12 @@ def run(case: str, tokenizer: Tokenizer, scratch: Path | None) -> dict[str, torc
     return dict(result.model.state_dict()) | {"normalisation": scale}
 
 
-def start(case: str, folder: Path) -> subprocess.Popen[bytes]:
-    # From within `tests`: a package that is installed may bring a `tests` of its own.
-    command = [sys.executable, "-m", "train.preference.test_kill", case, str(folder)]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2])
-
-
 @pytest.fixture(scope="module")
 def killed(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder per case, each left behind by a process that was killed while it trained."""
     root = tmp_path_factory.mktemp("killed")
     tokenizer.save(root / "tokenizer")
-    processes = {case: start(case, root) for case in CASES}
-    waiting = {case: random.randint(3, STEPS - 8) for case in CASES}
-    end = time.monotonic() + 120
-    try:
-        while waiting:
-            for case, step in list(waiting.items()):
-                metrics = root / case / "metrics.jsonl"
-                lines = metrics.read_text().count("\n") if metrics.exists() else 0
-                # Something to resume from must be there: on a busy machine it comes late.
-                if lines >= step and any((root / case / "state").glob("step-*")):
-                    processes[case].send_signal(signal.SIGKILL)
-                    assert processes[case].wait(20) == -signal.SIGKILL, "it was done before"
-                    del waiting[case]
-                else:
-                    assert processes[case].poll() is None and time.monotonic() < end
-            time.sleep(0.01)
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
+    kill_while_training("train.preference.test_kill", CASES, root, range(3, STEPS - 7))
     return root
 
 
@@ -88,15 +60,6 @@ def test_killed_and_resumed_is_undisturbed(case: str, tokenizer: Tokenizer, kill
 
 
 if __name__ == "__main__":
-    from chatwright.train.loop import Trainer
-
-    torch.set_num_threads(1)
-    one_step = Trainer._step
-
-    def slowly(self: Trainer, *rest: Any) -> dict[str, float]:
-        time.sleep(0.05)  # so that the parent is in time with its signal
-        return one_step(self, *rest)
-
-    Trainer._step = slowly  # type: ignore[method-assign]
-    root = Path(sys.argv[2])
-    run(sys.argv[1], Tokenizer.load(root / "tokenizer"), root / sys.argv[1])
+    train_slowly(0.05)
+    folder = Path(sys.argv[2])
+    run(sys.argv[1], Tokenizer.load(folder / "tokenizer"), folder / sys.argv[1])

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import random
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from chatwright.tokenizer import Tokenizer
 
+from ..killing import kill_while_training, train_slowly
 from .test_train import run
 
 CASES = ("ppo", "grpo")
 STEPS = 9
-
-
-def start(case: str, root: Path) -> subprocess.Popen[bytes]:
-    # From within `tests`: a package that is installed may bring a `tests` of its own.
-    command = [sys.executable, "-m", "train.rl.test_kill", case, str(root)]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2])
 
 
 @pytest.fixture(scope="module")
@@ -32,25 +22,7 @@ def killed(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A folder per case, each left behind by a process that was killed while it trained."""
     root = tmp_path_factory.mktemp("killed")
     tokenizer.save(root / "tokenizer")
-    processes = {case: start(case, root) for case in CASES}
-    waiting = {case: random.randint(2, STEPS - 4) for case in CASES}
-    end = time.monotonic() + 120
-    try:
-        while waiting:
-            for case, step in list(waiting.items()):
-                metrics = root / case / "metrics.jsonl"
-                lines = metrics.read_text().count("\n") if metrics.exists() else 0
-                if lines >= step and any((root / case / "state").glob("step-*")):
-                    processes[case].send_signal(signal.SIGKILL)
-                    assert processes[case].wait(20) == -signal.SIGKILL, "it was done before"
-                    del waiting[case]
-                else:
-                    assert processes[case].poll() is None and time.monotonic() < end
-            time.sleep(0.01)
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
+    kill_while_training("train.rl.test_kill", CASES, root, range(2, STEPS - 3))
     return root
 
 
@@ -66,15 +38,6 @@ def test_killed_and_resumed_is_undisturbed(case: str, tokenizer: Tokenizer, kill
 
 
 if __name__ == "__main__":
-    from chatwright.train.loop import Trainer
-
-    torch.set_num_threads(1)
-    one_step = Trainer._step
-
-    def slowly(self: Trainer, *rest: Any) -> dict[str, float]:
-        time.sleep(0.15)  # so that the parent is in time with its signal
-        return one_step(self, *rest)
-
-    Trainer._step = slowly  # type: ignore[method-assign]
+    train_slowly(0.15)
     folder = Path(sys.argv[2])
     run(sys.argv[1], Tokenizer.load(folder / "tokenizer"), folder / sys.argv[1], STEPS)

@@ -147,6 +147,19 @@ class Rollouts:
         by_answer = {name: values[list(chosen)] for name, values in extra.items()}
         return replace(batch, extra=by_token | by_answer)
 
+    def groups(self, chosen: Sequence[int], tokens_at_once: int) -> list[list[int]]:
+        """The sequences number `chosen`, in order, in parts of at most so many tokens (or one)."""
+        groups: list[list[int]] = []
+        room = 0
+        for i in chosen:
+            length = int(self.lengths[i]) - 1
+            if not groups or length > room:
+                groups.append([])
+                room = tokens_at_once
+            groups[-1].append(i)
+            room -= length
+        return groups
+
     # -- kept in checkpoints ---------------------------------------------------------------------
 
     def state(self) -> dict[str, Tensor]:

@@ -93,7 +93,7 @@ class RolloutSource(ABC):
             counts[chosen] = 1.0
         batches = [
             self._batch(group, {"count": counts})
-            for group in self._groups(rollouts, chosen, tokens_at_once)
+            for group in rollouts.groups(chosen, tokens_at_once)
         ]
         return self._mixed(step, batches, tokens_at_once)
 
@@ -189,7 +189,7 @@ class RolloutSource(ABC):
                 stack.enter_context(fused_blocks(self._actors.reference))
             for part in range(self.settings.minibatches):
                 chosen = self._part(rollouts, 0, part)
-                groups = self._groups(rollouts, chosen, tokens_at_once)
+                groups = rollouts.groups(chosen, tokens_at_once)
                 found |= self._look_at(rollouts, groups, tokens_at_once, refer=refer)
         for made in self._world.gather(found):
             found |= made
@@ -249,20 +249,6 @@ class RolloutSource(ABC):
         order = random.permutation(len(rollouts))
         chosen = np.array_split(order, self.settings.minibatches)[part].tolist()
         return sorted(chosen, key=lambda i: (-int(rollouts.lengths[i]), i))
-
-    def _groups(
-        self, rollouts: Rollouts, chosen: Sequence[int], tokens_at_once: int
-    ) -> list[list[int]]:
-        groups: list[list[int]] = []
-        room = 0
-        for i in chosen:
-            length = int(rollouts.lengths[i]) - 1
-            if not groups or length > room:
-                groups.append([])
-                room = tokens_at_once
-            groups[-1].append(i)
-            room -= length
-        return groups
 
     def _batch(self, group: Sequence[int], extra: Mapping[str, Tensor]) -> Batch:
         rollouts = self._now
