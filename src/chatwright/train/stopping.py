@@ -46,6 +46,21 @@ def stop_on_signal(*, patient: bool = False) -> Iterator[Stop]:
     before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
+    except Exception:
+        if patient:
+            outlive_sigterm()
+        raise
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is handle:  # what was set since then stays
+                signal.signal(number, handler)
+
+
+def outlive_sigterm() -> None:
+    """Hear no SIGTERM any more: this process is ending, and what it says last must be read.
+
+    Torchrun sends one to all others as soon as it sees that a process has died, and kills those
+    that have not left after half a minute.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from chatwright.errors import TrainingError, UsageError
+from chatwright.train.stopping import outlive_sigterm
 
 T = TypeVar("T")
 
@@ -289,6 +290,7 @@ def peers_named(world: World) -> Iterator[None]:
         text = str(error)
         if not any(word in text.lower() for word in _LOST):
             raise
+        outlive_sigterm()
         lost = _LOST_PEER.search(text)
         why = lost[0] if lost else text.splitlines()[0][:160]
         raise TrainingError(

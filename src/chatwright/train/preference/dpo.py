@@ -71,13 +71,13 @@ def prepare(setup: Setup) -> Prepared:
     """Objective `dpo`, on preferences.
 
     The reference is the model that is named as such, else the model as it is now, before its first
-    step; it is asked once, for all pairs, and not needed after that.
+    step; it is asked once, for the pairs to come, and not needed after that.
     """
     s = setup.settings.preference
     plans = plans_of(setup)
     reference = setup.models.get(REFERENCE, setup.model)
     check_reference(setup.model, reference)
-    asked = [(plans.training, plans.training.pairs)]
+    asked = [(plans.training, plans.training.used(plans.total))]
     if plans.validation is not None:
         held_out = plans.validation.first(setup.settings.validation_tokens)
         asked.append((plans.validation, held_out))

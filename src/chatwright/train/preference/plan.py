@@ -127,6 +127,17 @@ class PairPlan(Static):
             last = min(last, self._end)
         return self.batches([self._pair(number) for number in range(first, last)], tokens_at_once)
 
+    def used(self, steps: int) -> list[Pair]:
+        """The pairs that the first `steps` steps train on, each once, in the order of `pairs`."""
+        if self._end is not None:
+            count = min(self._end, steps * self._pairs_per_step)
+        else:
+            count = steps * self._pairs_per_step
+        if count >= self._pairs_in_epoch:
+            return self.pairs
+        found = {pair.number: pair for pair in map(self._pair, range(count))}
+        return [found[number] for number in sorted(found)]
+
     def once(self, tokens: int, tokens_at_once: int) -> tuple[list[Batch], None]:
         """The pairs of `first` as batches, for validation."""
         return self.batches(self.first(tokens), tokens_at_once), None

@@ -12,6 +12,7 @@ from torch import Tensor
 from chatwright.errors import ModelError
 from chatwright.model import Transformer
 from chatwright.records import Message
+from chatwright.train.fused import fused_blocks
 from chatwright.train.logprobs import packed_hidden
 from chatwright.train.packing import Batch, make_batch
 from chatwright.train.preference.pairs import encode_answer
@@ -76,10 +77,11 @@ def score_sequences(
             room = tokens_at_once
         groups[-1].append(index)
         room -= length
-    for group in groups:
-        tokens = [np.asarray(sequences[i], np.int64)[-context:] for i in group]
-        batch = make_batch([(ids, ids) for ids in tokens], ())
-        found[group] = score_batch(model, batch.to(model.device)).cpu()
+    with fused_blocks(model):
+        for group in groups:
+            tokens = [np.asarray(sequences[i], np.int64)[-context:] for i in group]
+            batch = make_batch([(ids, ids) for ids in tokens], ())
+            found[group] = score_batch(model, batch.to(model.device)).cpu()
     if normalised:
         found = (found - model.config.reward_mean) / model.config.reward_std
     return found
