@@ -105,6 +105,7 @@ def test_batches_are_counted_as_they_are() -> None:
         ("NVIDIA H100 80GB HBM3", 989.4),
         ("NVIDIA H100 PCIe", 756.0),
         ("NVIDIA H200", 989.4),
+        ("NVIDIA H200 NVL", 835.0),
         ("NVIDIA A100-SXM4-80GB", 312.0),
         ("NVIDIA A10G", 70.0),
         ("NVIDIA L4", 121.0),

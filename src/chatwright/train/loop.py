@@ -43,6 +43,8 @@ from chatwright.train.world import World, peers_named
 
 # Seeds of the ranks' generators lie this far apart; they draw dropout only.
 _APART = 1_000_003
+# The objectives whose step is the model's own arithmetic; adapters were not tried.
+_COMPILED = ("pretrain", "sft")
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ class Trainer:
                 self.parallel.model,
                 dropout=s.dropout,
                 checkpoint=s.checkpoint_activations,
-                compile=s.compile,
+                compile=self._compiles(),
             ),
             stop_on_signal(patient=self.world.size > 1) as stop,
         ):
@@ -155,6 +157,22 @@ class Trainer:
             eps=s.eps,
         )
         self.scaler = LossScaler(n.dtype == torch.float16, batch_tokens=n.batch_tokens)
+
+    def _compiles(self) -> bool:
+        """As the settings say. Where they say nothing: on a GPU, in runs that are long enough.
+
+        The same for every process of a run that is gone on with: its total is.
+        """
+        s = self.settings
+        if "compile" in s.model_fields_set or s.objective not in _COMPILED or s.lora is not None:
+            return s.compile
+        from chatwright.train.compiled import worth_compiling
+        from chatwright.train.flops import training_cost
+
+        tokens = self.total * self.numbers.batch_tokens
+        return worth_compiling(
+            self.parallel.device, training_cost(self.parallel.model).token * tokens
+        )
 
     def _checkpoints(self, folder: Path) -> Checkpoints:
         keep = self.settings.keep_checkpoints

@@ -7,7 +7,7 @@ gradients are the same: sums over all ranks, divided by the weight of the whole 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -27,6 +27,8 @@ Mode = Literal["local", "ddp", "fsdp"]
 # Adam with float32 masters: weights, gradients, two averages. Beside it activations need room.
 _BYTES_TRAINED, _BYTES_FROZEN = 16, 4
 _SHARE_OF_MEMORY = 0.6
+# Gradients are widened so many numbers at a time before they are added: 256 MB of copies.
+_ADDED_AT_ONCE = 1 << 26
 # Their rollouts need the whole model in one place at every step.
 _WHOLE_ONLY = ("ppo", "grpo")
 
@@ -84,7 +86,8 @@ class Local:
         self.objective = objective
         trained = {k: p.detach().float() for k, p in model.named_parameters() if p.requires_grad}
         to_dtype(model, dtype)
-        self.kept = Masters(model, trained)
+        kind = MastersOnGpu if self.device.type == "cuda" else Masters
+        self.kept = kind(model, trained)
 
     @property
     def masters(self) -> dict[str, nn.Parameter]:
@@ -121,6 +124,48 @@ class Local:
         for name, master in self.masters.items():
             master.copy_(weights[name])
         self.publish()
+
+
+class MastersOnGpu(Masters):
+    """The same numbers by kernels that take many tensors at a time.
+
+    One by one, the conversions between two types of a model's many matrices reach an eighth of the
+    memory's speed (measured on an H200 at 128 million parameters).
+    """
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        new: list[tuple[Tensor, Tensor]] = []
+        more: list[tuple[Tensor, Tensor]] = []
+        for live, master in self._short:
+            if live.grad is None:
+                continue
+            if master.grad is None:
+                master.grad = torch.empty_like(master)
+                new.append((master.grad, live.grad))
+            else:
+                more.append((master.grad, live.grad))
+            live.grad = None
+        _copy(new)
+        while more:
+            part = [more.pop()]
+            size = part[0][0].numel()
+            while more and size + more[-1][0].numel() <= _ADDED_AT_ONCE:
+                part.append(more.pop())
+                size += part[-1][0].numel()
+            wide = [torch.empty_like(total) for total, _ in part]
+            _copy([(own, grad) for own, (_, grad) in zip(wide, part, strict=True)])
+            torch._foreach_add_([total for total, _ in part], wide)
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        _copy(self._short)
+
+
+def _copy(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Copy the second tensor of each pair into the first."""
+    if pairs:
+        torch._foreach_copy_([target for target, _ in pairs], [source for _, source in pairs])
 
 
 class LossModule(nn.Module):
