@@ -84,22 +84,25 @@ def test_consent(value: Any, expected: bool | None) -> None:
 def test_a_file_of_chats(collect: Collect, folder: Path) -> None:
     chat = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}
     rows = [
-        chat | {"consent": False, "topic": "greeting", "language": "en", "license": "CC0-1.0"},
+        chat | {"consent": True, "topic": "greeting", "language": "en", "license": "cc0"},
         {"messages": [{"role": "user", "content": "alone"}]},
         {"other": 1},
-        {"instruction": "问", "output": "答"},
+        {"instruction": "问", "output": "答", "license": "unknown"},
+        chat | {"consent": False},
     ]
     (folder / "c.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (folder / "page.md").write_text("# not a chat")
-    found = collect(folder, rows="conversations")
+    found = collect(folder, rows="conversations", unknown_license="keep")
     first, second = found.rows
     assert isinstance(first, Conversation)
-    assert (first.consent, first.language, first.license) == (False, "en", "CC0-1.0")
-    assert first.meta == {"topic": "greeting", "path": "c.jsonl"}
+    assert (first.consent, first.language, first.license) == (True, "en", "CC0-1.0")
+    assert first.meta == {"topic": "greeting", "path": "c.jsonl", "license_stated": "cc0"}
     assert [m.content for m in second.messages] == ["问", "答"]
+    assert (second.license, second.meta["license_stated"]) == (None, "unknown")
     assert found.dropped == [
         ("bad-conversation", "c.jsonl#row=2"),
         ("missing-column", "c.jsonl#row=3"),
+        ("consent", "c.jsonl#row=5"),
         ("no-rows", "page.md"),
     ]
 

@@ -37,6 +37,7 @@ def test_exclude_goes_before_include_and_hidden_files_are_left_out() -> None:
     assert everything("a/b.txt")
     assert not everything(".git/config")
     assert not everything("a/.hidden.txt")
+    assert not everything("site.crawl/ledger.jsonl")
 
 
 @given(st.lists(st.text("ab*?[].\\", min_size=1, max_size=5), min_size=1, max_size=4))

@@ -151,18 +151,20 @@ def test_nothing_that_a_row_holds_is_a_traceback(row: dict[str, Any]) -> None:
 def test_a_file_of_pairs(collect: Collect, folder: Path) -> None:
     pair = {"prompt": "q", "chosen": "x", "rejected": "y"}
     rows: list[dict[str, Any]] = [
-        pair | {"judge": "alice", "margin": 1.5, "language": "en", "consent": "no"},
+        pair | {"judge": "alice", "margin": 1.5, "language": "en", "consent": "yes"},
         {"prompt": "q", "chosen": "x", "rejected": "x"},
         {"other": 1},
         pair,
         pair,
+        pair | {"consent": "no"},
+        pair | {"opt_out": 1},
     ]
     (folder / "c.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (folder / "page.md").write_text("# no pairs")
     found = collect(folder, rows="preferences")
     first, second, third = found.rows
     assert isinstance(first, Preference)
-    assert (first.judge, first.language, first.consent) == ("alice", "en", False)
+    assert (first.judge, first.language, first.consent) == ("alice", "en", True)
     assert first.meta == {"margin": 1.5, "path": "c.jsonl"}
     assert (second.judge, second.meta) == ("unknown", {"path": "c.jsonl"})
     assert [e.other_id for e in found.lines("keep")] == [None, None, second.id]
@@ -170,6 +172,8 @@ def test_a_file_of_pairs(collect: Collect, folder: Path) -> None:
     assert found.dropped == [
         ("tie", "c.jsonl#row=2"),
         ("missing-column", "c.jsonl#row=3"),
+        ("consent", "c.jsonl#row=6"),
+        ("opt-out", "c.jsonl#row=7"),
         ("no-rows", "page.md"),
     ]
 

@@ -210,9 +210,9 @@ SAMPLES = {  # file → (pages kept, rules that dropped)
     "clueweb-quirk.warc.gz": (29, []),
     "dolma-sample-0000.warc.gz": (22, []),
     "dolma-sample-0001.warc.gz": (15, []),
-    "warcfile.warc": (16, []),
-    "warcfile.warc.gz": (16, []),
-    "warcfile.warc.lz4": (16, []),
+    "warcfile.warc": (15, ["noindex"]),
+    "warcfile.warc.gz": (15, ["noindex"]),
+    "warcfile.warc.lz4": (15, ["noindex"]),
     "whirlwind.warc.gz": (1, []),
 }
 

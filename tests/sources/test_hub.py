@@ -128,7 +128,7 @@ def test_a_data_set_becomes_documents(hub: FakeHub, tmp_path: Path) -> None:
         "plain text",
         *[f"row {n} 第{n}行" for n in range(5)],
     ]
-    assert {row.license for row in rows} == {"mit"}
+    assert {row.license for row in rows} == {"MIT"}
     assert {row.collected_at.isoformat() for row in rows} == {"2024-05-06T07:08:09+00:00"}
     assert rows[0].uri == "hf:someone/stories/data/a.jsonl.gz#row=1"
     assert rows[0].language == "zh"

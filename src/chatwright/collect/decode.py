@@ -48,6 +48,8 @@ _BINARY = (
 MAX_REPLACED = 0.3  # above this share of broken characters it is no text
 MAX_CONTROL = 0.02  # control characters other than these
 _HARMLESS = "\t\n\r\f\v\x1a\x1b"  # white space, the end mark of DOS, terminal colours
+_CONTROL_BYTES = bytes(byte for byte in range(0x20) if chr(byte) not in _HARMLESS)
+_CONTROLS = re.compile(f"[{re.escape(_CONTROL_BYTES.decode())}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def decode(data: bytes, declared: str | None = None) -> Decoded | str:
     if decoded.replaced > MAX_REPLACED:
         return f"{decoded.replaced:.0%} of its characters are broken"
     sample = decoded.text[:_SAMPLE]
-    controls = sum(c < " " and c not in _HARMLESS for c in sample)
+    controls = len(_CONTROLS.findall(sample))
     if controls > MAX_CONTROL * len(sample):
         return f"{controls / len(sample):.0%} of it are control characters"
     return decoded
@@ -125,7 +127,7 @@ def _wide(data: bytes) -> Decoded | None:
     sample = data[: min(len(data), 4096) & ~1]
     if b"\x1b$B" in sample and sample.isascii():
         return _forced(data, "iso2022_jp")
-    controls = sum(byte < 0x20 and chr(byte) not in _HARMLESS for byte in sample)
+    controls = len(sample) - len(sample.translate(None, _CONTROL_BYTES))
     if len(sample) < 4 or controls < len(sample) * MAX_CONTROL:
         return None
     costs = {e: _strangeness(sample.decode(e, "replace")) for e in ("utf-16-le", "utf-16-be")}

@@ -36,6 +36,7 @@ MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".warc": "application/warc",
     ".wet": "application/warc",
+    ".arc": "application/x-arc",
 }
 _LZ4 = ".lz4"  # only WARC files come so
 _ROWS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
@@ -92,7 +93,8 @@ class Selection:
             return False
         if self._include:
             return any(pattern.fullmatch(path) for pattern in self._include)
-        return not any(part.startswith(".") for part in path.split("/"))
+        # Hidden files, and the state that a crawl keeps beside its WARC.
+        return not any(p.startswith(".") or p.endswith(".crawl") for p in path.split("/"))
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

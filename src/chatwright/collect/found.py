@@ -18,6 +18,8 @@ class Page:
     """A page as bytes: its text is still to be decoded.
 
     `suffix` goes after the file's own uri (`#row=3`), unless `uri` says the page's own (WARC).
+    `headers` are those of the HTTP answer, None for what is no capture of the web; `digest` is the
+    payload's, as the archive states it.
     """
 
     content: bytes
@@ -27,6 +29,8 @@ class Page:
     suffix: str = ""
     time: dt.datetime | None = None
     truncated: str | None = None
+    headers: tuple[tuple[str, str], ...] | None = None
+    digest: str | None = None
 
 
 @dataclass(slots=True)
@@ -41,7 +45,11 @@ class Values:
 
 @dataclass(slots=True)
 class Lost:
-    """An item, or the rest of a file, that gives no row, with the ledger line's words for why."""
+    """An item, or the rest of a file, that gives no row, with the ledger line's words for why.
+
+    `revisit_of` is set for a record that says that a page was the same as before: the digest of its
+    payload, '' where the record does not state it.
+    """
 
     rule: str
     value: float | None = None
@@ -50,6 +58,7 @@ class Lost:
     suffix: str = ""
     uri: str | None = None
     content: bytes | None = None
+    revisit_of: str | None = None
 
 
 Found = Page | Values | Lost

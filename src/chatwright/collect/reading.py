@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, cast
 
+from chatwright.collect.arc import ArcAsWarc
 from chatwright.collect.entries import Entry
 from chatwright.collect.found import Found, Limits, Lost, Page
+from chatwright.collect.members import GzipMembers
 from chatwright.collect.tables import broken_off, read_csv, read_json, read_jsonl, read_parquet
 from chatwright.collect.warc import read_warc
 from chatwright.errors import ChatwrightError
@@ -56,10 +58,12 @@ def _read(
         yield from read_parquet(handle, packed, limits)
         report(entry.size)
         return
-    stream = decompressed(cast(IO[bytes], Counted(handle, report)), suffix)
-    if media == "application/warc":
-        yield from read_warc(stream, limits, others)
-    elif media == "application/jsonl":
+    counted = cast(IO[bytes], Counted(handle, report))
+    if media in ("application/warc", "application/x-arc"):
+        yield from _archive(counted, media, suffix, limits, others)
+        return
+    stream = decompressed(counted, suffix)
+    if media == "application/jsonl":
         yield from read_jsonl(stream, limits)
     elif media == "application/json":
         yield from read_json(stream, limits)
@@ -67,6 +71,19 @@ def _read(
         yield from read_csv(stream, limits, "\t" if media.startswith("text/tab") else ",")
     else:
         yield _page(entry, stream, media, limits, packed=bool(suffix))
+
+
+def _archive(
+    handle: IO[bytes], media: str, suffix: str, limits: Limits, others: Counter[str]
+) -> Iterator[Found]:
+    """Captures of the web. Gzip by members, so that a damaged one costs no other."""
+    members = GzipMembers(handle) if suffix == ".gz" else None
+    stream = (
+        decompressed(handle, suffix) if members is None else Forgiving(cast(IO[bytes], members))
+    )
+    if media == "application/x-arc":
+        stream = ArcAsWarc(stream)
+    yield from read_warc(stream, limits, others, members)
 
 
 def _page(entry: Entry, stream: Forgiving, media: str, limits: Limits, packed: bool) -> Found:

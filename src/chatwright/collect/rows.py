@@ -7,25 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from chatwright.collect.conversations import USED, consent_of, messages_of
+from chatwright.collect.conversations import USED, chat_of
 from chatwright.collect.decode import decode
 from chatwright.collect.entries import Entry, Opened, Selection, local_path
 from chatwright.collect.found import Limits, Lost, Page, Values, clean_text, columns_as_meta
+from chatwright.collect.licenses import normalised
+from chatwright.collect.output import Output
+from chatwright.collect.permission import consent_of, license_of, refused
 from chatwright.collect.preferences import NO_PREFERENCE, USED_BY_PREFERENCES, answers_of
 from chatwright.collect.reading import read_entry
 from chatwright.collect.settings import CollectSettings, SourceSettings
+from chatwright.collect.signals import Signals, page_signals
 from chatwright.errors import DataError
 from chatwright.progress import Task
-from chatwright.records import (
-    Conversation,
-    DatasetWriter,
-    Document,
-    LedgerEntry,
-    Preference,
-    Row,
-    content_id,
-)
-from chatwright.records.schema import Action
+from chatwright.records import Conversation, Document, Preference, Row
 from chatwright.sources.streams import split_suffix
 
 _TABLES = {
@@ -35,66 +30,9 @@ _TABLES = {
     "text/tab-separated-values",
     "application/vnd.apache.parquet",
 }
-_RESERVED = {"media_type", "encoding", "path", "row", "revision", "truncated"}
-
-
-class Output:
-    """The dataset being written: gives out ids that no other row has, takes rows and lines."""
-
-    def __init__(self, out: DatasetWriter, stage: str) -> None:
-        self._out = out
-        self._stage = stage
-        self._ids: set[bytes] = set()
-
-    def unique_id(self, source: str, uri: str, content: bytes) -> tuple[str, str | None]:
-        """The id of an item, and the plain id that it would share with an earlier item, if any.
-
-        Equal content of one source has one id. Where it comes at a second address, that row's id
-        also hashes the address (and a count, should address and content both repeat), so that
-        every row can be told from every other and each can be found again.
-        """
-        plain = content_id(source, content)
-        if self._take(plain):
-            return plain, None
-        number = 0
-        while True:
-            other = content_id(f"{source}\n{uri}\n{number}", content)
-            if self._take(other):
-                return other, plain
-            number += 1
-
-    def _take(self, row_id: str) -> bool:
-        key = bytes.fromhex(row_id)
-        if key in self._ids:
-            return False
-        self._ids.add(key)
-        return True
-
-    def write(self, row: Row) -> None:
-        self._out.write(row)
-
-    def log(
-        self,
-        row_id: str,
-        uri: str,
-        action: Action,
-        lost: Lost,
-        other_id: str | None = None,
-    ) -> None:
-        """One ledger line; `lost` holds its rule, value, bound and detail."""
-        self._out.log(
-            LedgerEntry(
-                row_id,
-                uri,
-                self._stage,
-                action,
-                lost.rule,
-                None if lost.value is None else float(lost.value),
-                lost.bound,
-                other_id,
-                None if lost.detail is None else clean_text(lost.detail),
-            )
-        )
+_RESERVED = {"media_type", "encoding", "path", "row", "revision", "truncated", "license_stated",
+             "license_hint", "left_out"}  # fmt: skip
+_LICENSE = {"license", "licence", "language"}
 
 
 class _Full(Exception):  # noqa: N818 (not an error: the limit of rows is reached)
@@ -102,12 +40,26 @@ class _Full(Exception):  # noqa: N818 (not an error: the limit of rows is reache
 
 
 class SourceReader:
-    """Reads the entries of one opened source."""
+    """Reads the entries of one opened source.
+
+    `mixed`: another source of the collection states a licence, so that rows of which nobody knows
+    theirs are not put among the others without being told to.
+    """
 
     def __init__(
-        self, source: SourceSettings, settings: CollectSettings, opened: Opened, out: Output
+        self,
+        source: SourceSettings,
+        settings: CollectSettings,
+        opened: Opened,
+        out: Output,
+        *,
+        mixed: bool = False,
     ) -> None:
         self._source = source
+        self._settings = settings
+        self._license = normalised(source.license) or normalised(opened.license)
+        self._mixed = mixed  # with sources whose licence is known
+        self._unlicensed = 0
         self._rows = settings.rows
         self._limits = Limits(settings.max_bytes)
         self._opened = opened
@@ -115,6 +67,7 @@ class SourceReader:
         self._others: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._kept = 0
+        self._written = 0  # kept, here or apart
         self._without_column: tuple[str, list[str]] | None = None
         self._limited = False
 
@@ -126,6 +79,8 @@ class SourceReader:
             "kept": self._kept,
             "dropped": dict(sorted(self._lost.items())),
         }
+        if self._unlicensed:
+            found["unlicensed"] = self._unlicensed
         if self._opened.revision:
             found["revision"] = self._opened.revision
         if self._others:
@@ -146,7 +101,7 @@ class SourceReader:
         if self._opened.broken is not None:
             detail = f"{self._opened.broken}; the archive's further files are missing"
             self._drop(self._uri("#rest"), Lost("truncated", detail=detail))
-        if self._without_column is not None and self._kept == 0:
+        if self._without_column is not None and self._written == 0:
             where, columns = self._without_column
             raise DataError(
                 self._column_message(),
@@ -196,36 +151,67 @@ class SourceReader:
             else:
                 self._row(entry, uri, found)
 
-    def _drop(self, uri: str, lost: Lost) -> None:
+    def _drop(self, uri: str, lost: Lost) -> str:
         """A ledger line; an item that could not be read whole has its address for content."""
         content = uri.encode("utf-8", "replace") if lost.content is None else lost.content
         row_id, other = self._out.unique_id(self._source.source, uri, content)
         self._lost[lost.rule] += 1
-        self._out.log(row_id, uri, "drop", lost, other)
+        if lost.revisit_of is not None:
+            self._out.revisit(row_id, uri, lost, other)
+        else:
+            self._out.log(row_id, uri, "drop", lost, other)
+        return row_id
 
     def _page(self, entry: Entry, uri: str, page: Page) -> None:
-        if not page.content.strip():
-            self._drop(uri, Lost("empty", 0.0, "min 1", "bytes", content=page.content))
-            return
-        decoded = decode(page.content, page.charset)
+        row_id = self._page_row(entry, uri, page)
+        if page.headers is not None:
+            self._out.captured(uri, page.digest, row_id)
+
+    def _page_row(self, entry: Entry, uri: str, page: Page) -> str:
+        """The row of a page, or the line for why it gives none; returns its id either way."""
+        content = page.content
+        if not content.strip():
+            return self._drop(uri, Lost("empty", 0.0, "min 1", "bytes", content=content))
+        signals = self._signals(uri, page)
+        closed = signals.closed
+        if closed is not None and (closed[0] != "noindex" or self._settings.noindex == "honour"):
+            return self._drop(uri, Lost(closed[0], detail=closed[1], content=content))
+        lost = refused({}, None, self._source.consent == "required")
+        if lost is not None:
+            lost.content = content
+            return self._drop(uri, lost)
+        decoded = decode(content, page.charset)
         if isinstance(decoded, str):
-            self._drop(uri, Lost("not-text", detail=decoded, content=page.content))
-            return
+            return self._drop(uri, Lost("not-text", detail=decoded, content=content))
         meta: dict[str, Any] = {
             "media_type": self._source.media_type or page.media_type,
             "encoding": decoded.encoding,
             "path": entry.path,
         }
-        row_id, other = self._out.unique_id(self._source.source, uri, page.content)
+        row_id, other = self._out.unique_id(self._source.source, uri, content)
         document = self._document(row_id, decoded.text, uri, meta)
         document.collected_at = page.time or entry.time
-        self._note_replaced(row_id, uri, decoded.replaced, decoded.encoding)
+        lines = _replaced(decoded.replaced, decoded.encoding)
         if page.truncated:
             meta["truncated"] = page.truncated
-            self._out.log(
-                row_id, uri, "edit", Lost("truncated", detail=f"by the crawler: {page.truncated}")
-            )
-        self._keep(document, other, len(page.content))
+            lines.append(Lost("truncated", detail=f"by the crawler: {page.truncated}"))
+        if document.license is None and signals.license is not None:
+            document.license = signals.license
+            lines.append(Lost("license-found", detail=signals.license_by))
+        elif document.license is None and signals.hint is not None:
+            meta["license_hint"] = signals.hint
+        self._keep(document, lines, other, len(content))
+        return row_id
+
+    def _signals(self, uri: str, page: Page) -> Signals:
+        """What a capture asks for; of a file, which no server spoke for, its licence alone."""
+        html = page.media_type == "text/html"
+        if page.headers is None:
+            if not html or self._license is not None:
+                return Signals()
+            found = page_signals((), page.content, charset=page.charset, uri=uri)
+            return Signals(license=found.license, license_by=found.license_by, hint=found.hint)
+        return page_signals(page.headers, page.content, html=html, charset=page.charset, uri=uri)
 
     def _row(self, entry: Entry, file_uri: str, found: Values) -> None:
         values = found.values
@@ -243,26 +229,37 @@ class SourceReader:
         if not text.strip():
             self._drop(uri, Lost("empty", 0.0, "min 1", "characters", content=found.content))
             return
-        used = {self._source.text_column, self._source.id_column or "", "license", "language"}
+        if (lost := self._refused(found)) is not None:
+            self._drop(uri, lost)
+            return
+        used = {self._source.text_column, self._source.id_column or "", *_LICENSE}
         meta = columns_as_meta(values, used | _RESERVED)
         meta |= {"media_type": self._source.media_type or "text/plain", "path": entry.path}
         row_id, other = self._out.unique_id(self._source.source, uri, found.content)
         document = self._document(row_id, clean_text(text), uri, meta)
         self._provenance(document, entry, values)
-        self._note_replaced(row_id, uri, found.replaced, None)
-        self._keep(document, other, len(found.content))
+        lines = _replaced(found.replaced, None)
+        self._keep(document, lines, other, len(found.content), "license" in values)
+
+    def _refused(self, found: Values) -> Lost | None:
+        """The line for a row whose people do not let it pass."""
+        consent = consent_of(found.values)
+        lost = refused(found.values, consent, self._source.consent == "required")
+        if lost is not None:
+            lost.content = found.content
+        return lost
 
     def _conversation(self, entry: Entry, uri: str, found: Values) -> None:
-        messages = messages_of(found.values)
-        if isinstance(messages, str):
-            if messages.startswith("none of"):
+        chat = chat_of(found.values)
+        if isinstance(chat, str):
+            if chat.startswith("none of"):
                 self._missing_column(entry, uri, found)
             else:
-                lost = Lost("bad-conversation", detail=messages, content=found.content)
+                lost = Lost("bad-conversation", detail=chat, content=found.content)
                 self._drop(uri, lost)
             return
-        row = Conversation("", messages, uri, self._source.source)
-        self._keep_said(row, entry, found, USED)
+        row = Conversation("", chat.messages, uri, self._source.source)
+        self._keep_said(row, entry, found, USED, chat.meta())
 
     def _preference(self, entry: Entry, uri: str, found: Values) -> None:
         answers = answers_of(found.values)
@@ -282,19 +279,27 @@ class SourceReader:
             uri,
             self._source.source,
         )
-        self._keep_said(row, entry, found, USED_BY_PREFERENCES)
+        self._keep_said(row, entry, found, USED_BY_PREFERENCES, {})
 
     def _keep_said(
-        self, row: Conversation | Preference, entry: Entry, found: Values, used: set[str]
+        self,
+        row: Conversation | Preference,
+        entry: Entry,
+        found: Values,
+        used: set[str],
+        known: dict[str, Any],
     ) -> None:
         """Give a row of what people said its id and provenance, and write it."""
+        if (lost := self._refused(found)) is not None:
+            self._drop(row.uri, lost)
+            return
         row.id, other = self._out.unique_id(self._source.source, row.uri, found.content)
-        row.meta = columns_as_meta(found.values, used | {"license", "language"} | _RESERVED)
+        row.meta = columns_as_meta(_flat(found.values), used | _LICENSE | _RESERVED) | known
         row.meta["path"] = entry.path
         row.consent = consent_of(found.values)
         self._provenance(row, entry, found.values)
-        self._note_replaced(row.id, row.uri, found.replaced, None)
-        self._keep(row, other, len(found.content))
+        lines = _replaced(found.replaced, None)
+        self._keep(row, lines, other, len(found.content), "license" in found.values)
 
     def _missing_column(self, entry: Entry, uri: str, found: Values) -> None:
         column = self._source.text_column
@@ -323,27 +328,63 @@ class SourceReader:
 
     def _document(self, row_id: str, text: str, uri: str, meta: dict[str, Any]) -> Document:
         source = self._source
-        license_name = source.license or self._opened.license
-        return Document(row_id, text, uri, source.source, license_name, source.language, meta=meta)
+        if source.terms:
+            meta["terms"] = source.terms
+        return Document(row_id, text, uri, source.source, self._license, source.language, meta=meta)
 
     def _provenance(self, row: Row, entry: Entry, values: Mapping[str, Any]) -> None:
-        """A row's own licence and language go before those of its source."""
-        row.license = _name(values, "license") or self._source.license or self._opened.license
+        """A row's own licence, terms and language go before those of its source."""
+        own, stated = license_of(values)
+        if stated is not None:
+            row.meta["license_stated"] = stated
+        if self._source.terms:
+            row.meta.setdefault("terms", self._source.terms)
+        row.license = own or self._license
         row.language = _name(values, "language") or self._source.language
         row.collected_at = entry.time
 
-    def _note_replaced(self, row_id: str, uri: str, share: float, encoding: str | None) -> None:
-        if share > 0:
-            detail = f"share of characters that {encoding or 'its encoding'} does not have"
-            self._out.log(row_id, uri, "edit", Lost("broken-encoding", share, detail=detail))
-
-    def _keep(self, row: Row, other: str | None, size: int) -> None:
-        self._out.write(row)
-        rule = "read" if other is None else "same-content"
-        self._out.log(row.id, row.uri, "keep", Lost(rule, size, detail="bytes"), other)
-        self._kept += 1
-        if self._source.limit is not None and self._kept >= self._source.limit:
+    def _keep(
+        self,
+        row: Row,
+        lines: list[Lost],
+        other: str | None,
+        size: int,
+        by_row: bool = False,
+    ) -> None:
+        """Write a row; `by_row`: its table has a column of licences."""
+        how = self._settings.unknown_license
+        unknown = row.license is None
+        self._unlicensed += unknown
+        self._out.unlicensed += unknown
+        if unknown and how == "drop":
+            self._lost["unknown-license"] += 1
+            self._out.log(
+                row.id, row.uri, "drop", Lost("unknown-license", None, "a licence"), other
+            )
+            return
+        apart = unknown and how == "apart" and (self._mixed or by_row)
+        kept = Lost("read" if other is None else "same-content", size, detail="bytes")
+        self._out.keep(row, lines, kept, other, apart)
+        if apart:
+            self._lost["unknown-license"] += 1
+        else:
+            self._kept += 1
+        self._written += 1
+        if self._source.limit is not None and self._written >= self._source.limit:
             raise _Full
+
+
+def _replaced(share: float, encoding: str | None) -> list[Lost]:
+    """The line about characters that came out broken, where there are any."""
+    detail = f"share of characters that {encoding or 'its encoding'} does not have"
+    return [Lost("broken-encoding", share, detail=detail)] if share > 0 else []
+
+
+def _flat(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row with what its `meta` holds beside its columns: rows of ours that were written out."""
+    meta = values.get("meta")
+    return {**meta, **{k: v for k, v in values.items() if k != "meta"}} if isinstance(
+        meta, dict) else values  # fmt: skip
 
 
 def _name(values: Mapping[str, Any], column: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
@@ -13,6 +14,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.parse.encoding import detect_mime
 
 from chatwright.collect.found import Found, Limits, Lost, Page
+from chatwright.collect.members import GzipMembers
 from chatwright.sources.streams import Forgiving
 
 _TEXT = {
@@ -22,17 +24,47 @@ _TEXT = {
     "text/markdown": "text/markdown",
 }
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
+_HEAD = 1 << 16
+_TARGET = re.compile(rb"^WARC-Target-URI:[ \t]*([^\r\n]{1,8000})", re.I | re.M)
 _SLACK = 300  # bytes of white space and folded headers between two records that mean nothing
 _PAGES = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
 
 
-def read_warc(stream: Forgiving, limits: Limits, others: Counter[str]) -> Iterator[Found]:
+def read_warc(
+    stream: Forgiving,
+    limits: Limits,
+    others: Counter[str],
+    members: GzipMembers | None = None,
+) -> Iterator[Found]:
     """The pages in a WARC stream (gzip and zstd already undone; fastwarc undoes LZ4).
 
     A page is a `response` with a 2xx status, or a `resource` or `conversion` (WET) record, with a
-    text payload. Requests, metadata and the like are no pages: `others` counts them by type. A
-    record that is shorter than it announces is lost, as is what comes after a damaged place.
+    text payload. A `revisit` says that a page was as before, a `metadata` record of our own crawls
+    why there is no capture. Requests, other metadata and the like are no pages: `others` counts
+    them by type. A record that is shorter than it announces is lost; so is a damaged one of
+    `members`, and in a file that is not made of members what comes after a damaged place.
     """
+    yield from _read(stream, limits, others, members)
+    if members is not None:
+        yield from _damaged(members)
+
+
+def _damaged(members: GzipMembers) -> Iterator[Lost]:
+    """A line for each member that could not be unpacked, with its address where that was told."""
+    while members.damaged:
+        member = members.damaged.popleft()
+        match = _TARGET.search(member.data[:_HEAD])
+        uri = match[1].decode("utf-8", "replace").strip("<> ") if match else None
+        detail = f"its compressed record is damaged: {member.reason}"
+        members.passed += 1
+        suffix = "" if uri else f"#damaged={members.passed}"
+        content = member.data or None
+        yield Lost("unreadable", len(member.data), None, detail, suffix, uri, content)
+
+
+def _read(
+    stream: Forgiving, limits: Limits, others: Counter[str], members: GzipMembers | None
+) -> Iterator[Found]:
     cut = False
     number = 0
     end = 0  # where the record before ended
@@ -41,6 +73,8 @@ def read_warc(stream: Forgiving, limits: Limits, others: Counter[str]) -> Iterat
         # Quirks mode: ClueWeb ends header lines with a bare LF. Payloads are decoded below, since
         # crawlers often keep `Content-Encoding: gzip` over a body that they have unpacked.
         for record in ArchiveIterator(stream, quirks_mode=True, fsspec_args=False):
+            if members is not None and members.damaged:
+                yield from _damaged(members)
             number += 1
             if number == 1:
                 packed = record.stream_pos == 0 and stream.first == _LZ4_MAGIC
@@ -48,13 +82,18 @@ def read_warc(stream: Forgiving, limits: Limits, others: Counter[str]) -> Iterat
                 yield _gap(record.stream_pos - end, number)
             end = _end_of(record)
             if not record.record_type & _PAGES:
+                told = _told(record)
+                if told is not None:
+                    yield told
+                    cut = False
+                    continue
                 others[str(record.record_type)] += 1
                 cut = False
                 continue
             found = _record(record, limits)
             cut = isinstance(found, Lost) and found.rule == "truncated"
             if found is None:
-                others["resource"] += 1
+                others[_no_page(record)] += 1
             else:
                 yield found
     except OSError as error:
@@ -86,8 +125,8 @@ def _gap(size: int, number: int) -> Lost:
 
 def _record(record: Any, limits: Limits) -> Found | None:  # noqa: PLR0911
     uri = (record.headers.get("WARC-Target-URI") or "").strip("<>") or None
-    if uri is not None and uri.startswith("metadata:"):
-        return None  # the crawler's own log (wget keeps it as a resource)
+    if uri is not None and (uri.startswith("metadata:") or _host_file(uri)):
+        return None  # the crawler's own log (wget keeps it as a resource), or what crawlers read
     suffix = "" if uri else f"#record={record.record_id or record.stream_pos}"
     date: dt.datetime | None = record.record_date
     http = record.http_headers if record.is_http_parsed else None
@@ -114,7 +153,46 @@ def _record(record: Any, limits: Limits) -> Found | None:  # noqa: PLR0911
         return Lost("not-text", detail=media, suffix=suffix, uri=uri, content=body)
     cut = record.headers.get("WARC-Truncated")
     time = date.replace(microsecond=0) if date is not None else None
-    return Page(body, _TEXT[media], charset, uri, suffix, time, cut)
+    headers = tuple(http.to_tuples()) if http is not None else ()
+    digest = record.headers.get("WARC-Payload-Digest")
+    return Page(body, _TEXT[media], charset, uri, suffix, time, cut, headers, digest)
+
+
+def _told(record: Any) -> Lost | None:
+    """What a record without a capture says about a page: that it was as before, or why not kept."""
+    uri = (record.headers.get("WARC-Target-URI") or "").strip("<>") or None
+    if record.record_type == WarcRecordType.revisit and uri is not None:
+        digest = record.headers.get("WARC-Payload-Digest") or ""
+        date = record.headers.get("WARC-Refers-To-Date") or "an earlier time"
+        return Lost("revisit", detail=f"as at {date}", uri=uri, revisit_of=digest)
+    if record.record_type == WarcRecordType.metadata and uri is not None:
+        fields = _warc_fields(record)
+        verdict = fields.get("chatwright-verdict")
+        if verdict:
+            said = fields.get("chatwright-signals")
+            return Lost(verdict[:40], detail=said and f"by the crawl: {said[:300]}", uri=uri)
+    return None
+
+
+def _warc_fields(record: Any) -> dict[str, str]:
+    """The lines of a metadata record of type application/warc-fields."""
+    media = (record.headers.get("Content-Type") or "").lower()
+    if "warc-fields" not in media or record.content_length > _HEAD:
+        return {}
+    lines = record.reader.read().decode("utf-8", "replace").splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _no_page(record: Any) -> str:
+    uri = (record.headers.get("WARC-Target-URI") or "").strip("<>")
+    return "host-file" if _host_file(uri) else "resource"
+
+
+def _host_file(uri: str) -> bool:
+    """Files that speak to crawlers and are no pages."""
+    path = uri.partition("://")[2].partition("/")[2]
+    return path in ("robots.txt", "ai.txt", ".well-known/tdmrep.json")
 
 
 def _media_type(record: Any, http: Any, body: bytes) -> tuple[str, str | None]:

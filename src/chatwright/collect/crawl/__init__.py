@@ -1,0 +1,1 @@
+"""A polite crawler: pages of a few sites into one WARC file, each request accounted for."""
