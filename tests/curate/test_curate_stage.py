@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatwright.curate.page import RawPage, is_html, prepare
-from chatwright.curate.pool import Failure
-from chatwright.curate.quality import load_preset
-from chatwright.curate.rules import Curator
+from chatwright.curate.page import is_html
+from chatwright.curate.rules import Stages
 from chatwright.curate.split import held_out
 from chatwright.errors import DataError, UsageError
-from chatwright.records import Conversation, Dataset, Document, content_id, write_dataset
+from chatwright.records import Dataset, Preference, write_dataset
 
 WORDS = "The session keeps the objects that you load and writes their changes to the database. "
 LONG = (
@@ -109,7 +107,7 @@ def test_every_page_has_its_fate_and_its_reason(collected: Any, run: Any) -> Non
     assert "```\n<p>code</p>\n```" in rows["plain.md"].text
     assert rows["mojibake.txt"].text.startswith("The café is open.")
     edits = Counter(e.rule for e in corpus.ledger if e.uri.endswith("mojibake.txt"))
-    assert edits == {"mojibake": 1, "curated": 1}
+    assert edits == {"mojibake": 1, "spaces": 1, "curated": 1}
 
 
 def test_the_row_keeps_its_id_and_provenance(collected: Any, run: Any) -> None:
@@ -165,11 +163,11 @@ def test_wrong_settings_and_inputs_are_said(collected: Any, run: Any, workspace:
         run("curate", "corpus", input="pages", preset="gofer", workers=0)
     assert not (workspace.datasets / "test" / "corpus").exists()
     with write_dataset(
-        workspace.datasets / "test" / "chats", Conversation, stage="s", fingerprint="f", settings={}
+        workspace.datasets / "test" / "pairs", Preference, stage="s", fingerprint="f", settings={}
     ):
         pass
     with pytest.raises(DataError, match="takes documents"):
-        run("curate", "corpus", input="chats", workers=0)
+        run("curate", "corpus", input="pairs", workers=0)
 
 
 @pytest.mark.parametrize(
@@ -195,32 +193,26 @@ _TEXTS = st.lists(
 )
 
 
-@given(_TEXTS, st.lists(st.integers(0, 11), max_size=3), st.integers(1, 2))
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(_TEXTS, st.integers(1, 2))
 def test_each_row_gets_exactly_one_final_line(
-    texts: list[str], broken: list[int], copies: int
+    collected: Any, run: Any, texts: list[str], copies: int
 ) -> None:
-    curator = Curator(stage="s", preset=load_preset("documentation"))
-    curator.seen.copies = copies
-    kept = 0
-    surviving = ""
-    for n, text in enumerate(texts):
-        document = Document(content_id("s", f"{n}"), text, f"u{n}", "s")
-        result = Failure("died", "x") if n in broken else prepare(RawPage("u", text, "text/plain"))
-        curated, lines = curator.judge(document, result)
-        assert [line.action in ("keep", "drop") for line in lines] == [False] * (len(lines) - 1) + [
-            True
-        ]
-        assert (curated is not None) == (lines[-1].action == "keep")
-        assert {line.row_id for line in lines} == {document.id}
-        kept += curated is not None
-        surviving += curated.text if curated else ""
-    assert curator.counts["keep curated"] == kept
+    collected("some", [(f"{n}.txt", text) for n, text in enumerate(texts)])
+    paragraphs = {"least": 200, "copies": copies}
+    corpus = run("curate", "result", input="some", workers=0, dedup={"paragraphs": paragraphs})
+    lines = list(corpus.ledger)
+    fates = final_lines(corpus)
+    assert set(fates) == {f"https://docs.test/{n}.txt" for n in range(len(texts))}
+    assert sum(action == "keep" for action, _ in fates.values()) == len(corpus)
+    # The ledger tells the rows in the order in which they came in.
+    order = [int(line.uri.rpartition("/")[2].removesuffix(".txt")) for line in lines]
+    assert order == sorted(order)
     # What a page said alone on its way in is never lost to a page that was dropped in the end.
-    whole = [
-        t for n, t in enumerate(texts) if LONG in t and n not in broken and len(t.split()) > 60
-    ]
-    if whole:
-        assert LONG.strip() in surviving
+    if any(LONG in text and len(text.split()) > 60 for text in texts):
+        assert any(LONG.strip() in row.text for row in corpus.rows)
 
 
 def test_split_parts_are_disjoint_whole_and_of_the_right_size(collected: Any, run: Any) -> None:
@@ -252,12 +244,12 @@ def test_nothing_is_half_written_when_it_is_interrupted(
     first = run("curate", "corpus", input="pages", workers=0)
     digest = first.info.content_digest
 
-    def interrupt(self: Curator, document: Document, page: Any) -> Any:
+    def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Curator, "judge", interrupt)
+    monkeypatch.setattr(Stages, "__call__", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run("curate", "corpus", input="pages", workers=2)
+        run("curate", "corpus", input="pages", workers=0)
     assert Dataset.open(first.path).info.content_digest == digest
     folder: Path = workspace.datasets / "test"
     assert sorted(p.name for p in folder.iterdir()) == ["corpus", "pages"]

@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import mean
 
 import pytest
 from hypothesis import given, settings
@@ -301,12 +302,14 @@ def test_f1_on_the_article_benchmark(shared_data: Path) -> None:
     folder = shared_data / "web" / "article-extraction"
     truth = json.loads((folder / "ground-truth.json").read_text())
     precision, recall = [], []
-    for name, page in truth.items():
+    for name in sorted(truth):
+        page = truth[name]
         text = extract_text(gzip.decompress((folder / "html" / f"{name}.html.gz").read_bytes()))
         got = _shingles(re.sub(r"[*`#>|]", "", text))
         wanted = _shingles(page["articleBody"])
         common = (got & wanted).total()
         precision.append(common / got.total() if got else 0.0)
         recall.append(common / wanted.total() if wanted else 1.0)
-    p, r = sum(precision) / len(precision), sum(recall) / len(recall)
-    assert 2 * p * r / (p + r) >= 0.95
+    for half in (slice(None), slice(1, None, 2)):  # all, and those that nobody looked at
+        p, r = mean(precision[half]), mean(recall[half])
+        assert 2 * p * r / (p + r) >= 0.95

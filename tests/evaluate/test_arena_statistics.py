@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
-from chatwright.evaluate.arena.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from chatwright.curate.label.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 from chatwright.evaluate.arena.bradley_terry import bootstrap_strengths, bradley_terry, elo
 from chatwright.evaluate.arena.proportions import even_chance_p_value
 

@@ -8,14 +8,17 @@ import typer
 
 from chatwright.cli.arena import arena
 from chatwright.cli.audit import audit
+from chatwright.cli.bias import bias
 from chatwright.cli.build import build
 from chatwright.cli.chat import chat
+from chatwright.cli.collect import collect
 from chatwright.cli.compare import compare
 from chatwright.cli.compress import compress
 from chatwright.cli.conversations import conversations
 from chatwright.cli.curate import curate
 from chatwright.cli.evaluate import evaluate, tasks
 from chatwright.cli.export import export
+from chatwright.cli.label import label
 from chatwright.cli.listing import datasets, models, runs
 from chatwright.cli.serve import serve
 from chatwright.cli.tune import tune
@@ -44,6 +47,7 @@ for verb in (
     compare,
     compress,
     audit,
+    bias,
     conversations,
     export,
     models,
@@ -52,6 +56,8 @@ for verb in (
 ):
     app.command()(verb)
 app.add_typer(arena)
+app.add_typer(collect)
+app.add_typer(label)
 
 
 def _print_version(wanted: bool) -> None:

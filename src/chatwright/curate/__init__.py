@@ -9,13 +9,17 @@ from chatwright.lazy import lazy_names
 if TYPE_CHECKING:
     from chatwright.curate.explain import Explanation, why
     from chatwright.curate.extract import Extracted, extract_text
+    from chatwright.curate.privacy.kinds import Redacted
+    from chatwright.curate.privacy.redactor import redact
 
-__all__ = ["Explanation", "Extracted", "extract_text", "why"]
+__all__ = ["Explanation", "Extracted", "Redacted", "extract_text", "redact", "why"]
 
 _HOMES = {
     "Explanation": ".explain",
     "Extracted": ".extract",
+    "Redacted": ".privacy.kinds",
     "extract_text": ".extract",
+    "redact": ".privacy.redactor",
     "why": ".explain",
 }
 

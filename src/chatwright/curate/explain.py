@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chatwright.curate.measures import MEASURES
+from chatwright.curate.explain_words import words_of
 from chatwright.errors import DataError
 from chatwright.records import Dataset, LedgerEntry
 from chatwright.records.lineage import Step, ancestors, descendants, parent_datasets
 from chatwright.workspace import Workspace
 
 _SHOWN = 3
+_MOST_OTHERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,15 @@ class Told:
     dataset: str
     entry: LedgerEntry
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A row that a line names (a survivor, say), and what the dataset has of it."""
+
+    row_id: str
+    uri: str
+    status: str
 
 
 @dataclass(slots=True)
@@ -38,6 +49,7 @@ class Explanation:
     told: list[Told] = field(default_factory=list)
     origins: list[Step] = field(default_factory=list)
     made: list[Step] = field(default_factory=list)
+    others: list[Other] = field(default_factory=list)
     names: Callable[[Path], str] = str
 
     @property
@@ -61,6 +73,13 @@ class Explanation:
                 uris = [s.uri for s in self.made if s.depth > 0 and self.names(s.dataset) == name]
                 shown = ", ".join(list(dict.fromkeys(uris))[:_SHOWN])
                 out.append(f"  - {count:,} {'row' if count == 1 else 'rows'} in {name}: {shown}")
+        if self.others:
+            out.append("The rows named here:")
+            out += [
+                f"  - {other.status}: chatwright why {shlex.quote(self.dataset)} "
+                f"{shlex.quote(other.uri)}"
+                for other in self.others
+            ]
         return out
 
     def to_json(self) -> dict[str, Any]:
@@ -75,6 +94,7 @@ class Explanation:
             ],
             "origins": [self._step(step) for step in self.origins],
             "made": [self._step(step) for step in self.made],
+            "others": [asdict(other) for other in self.others],
         }
 
     def _step(self, step: Step) -> dict[str, Any]:
@@ -96,12 +116,7 @@ def why(
     names = _namer(workspace)
     origins = ancestors(here, row_id)
     ids = list(dict.fromkeys([row_id, *(step.row_id for step in origins)]))
-    told = []
-    for place in reversed(places):
-        for wanted in reversed(ids):
-            for entry in place.ledger.for_row(wanted):
-                words = sentence(entry, lambda other: _uri_of(places, other))
-                told.append(Told(names(place.path), entry, words))
+    told = _tell(places, ids, names)
     final = [e for e in here.ledger.for_row(row_id) if e.action in ("keep", "drop")]
     if any(step.dataset == here.path and step.row_id == row_id for step in origins):
         status = "kept"
@@ -110,68 +125,54 @@ def why(
     else:
         status = "unknown"
     made = [] if workspace is None else descendants(workspace, row_id)
-    return Explanation(row_id, uri, names(here.path), status, told, origins, made, names)
+    others = _others(here, places, told)
+    return Explanation(row_id, uri, names(here.path), status, told, origins, made, others, names)
 
 
 def sentence(entry: LedgerEntry, uri_of: Callable[[str], str]) -> str:
     """One ledger line in words, with rule, value and bound."""
-    other = uri_of(entry.other_id) if entry.other_id else ""
-    value = _number(entry.value)
-    detail = f" ({entry.detail})" if entry.detail else ""
-    special = {
-        ("drop", "duplicate-document"): f"dropped: it says the same as {other}, which came before",
-        ("edit", "duplicate-paragraphs"): (
-            f"edited: {_many(entry.value, 'paragraph')}, {entry.detail}, taken out: other pages "
-            f"say the same (a paragraph stays {entry.bound}); for one, {other}"
-        ),
-        ("drop", "language"): (
-            f"dropped: its language is {entry.detail} (confidence {value}), and only "
-            f"{entry.bound} was asked for"
-        ),
-        ("drop", "empty"): f"dropped: no text was left{detail}",
-        ("drop", "timeout"): f"dropped: it {entry.detail}",
-        ("drop", "died"): f"dropped: reading it ended the worker process{detail}",
-        ("edit", "extract"): f"edited: its main content, {value} characters, was extracted{detail}",
-        ("edit", "normalise"): f"edited: {_many(entry.value, 'line')} brought into normal form",
-        ("edit", "mojibake"): f"edited: broken encoding repaired in {_many(entry.value, 'line')}",
-        ("keep", "curated"): f"kept, with {_many(entry.value, 'word')}",
-        (
-            "drop",
-            "held-out",
-        ): f"left out of this part: it is {entry.detail} ({entry.bound} held out)",
-        ("keep", "held-out"): f"kept in this part: it is {entry.detail} ({entry.bound} held out)",
-        ("keep", "augment"): f"kept, with {_copies(entry.value)} made of it{detail}",
-        ("drop", "augment"): f"left out, with {_copies(entry.value)} made of it{detail}",
-        ("edit", "augmented"): (
-            f"made from {other}: {_many(entry.value, 'word')} changed "
-            f"({entry.bound} may be){detail}"
-        ),
-    }.get((entry.action, entry.rule))
-    if special is not None:
-        return special
-    if entry.rule in MEASURES:
-        return f"dropped by the rule {entry.rule}: {value}, where {entry.bound} is asked{detail}"
-    verbs = {"keep": "kept", "drop": "dropped", "edit": "edited", "merge": "merged"}
-    said = f"{verbs.get(entry.action, entry.action)} by the rule {entry.rule}"
-    if entry.value is not None:
-        said += f": {value}" + (f", where {entry.bound} is asked" if entry.bound else "")
-    elif entry.bound:
-        said += f" ({entry.bound})"
-    return said + detail + (f"; the other row is {other}" if other else "")
+    return words_of(entry, uri_of(entry.other_id) if entry.other_id else "")
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+def _tell(places: list[Dataset], ids: list[str], names: Callable[[Path], str]) -> list[Told]:
+    """The lines of these rows (the last is the oldest), oldest dataset first."""
+    told: list[Told] = []
+    first_done: dict[str, str] = {}
+    for place in reversed(places):
+        name = names(place.path)
+        for wanted in reversed(ids):
+            for entry in place.ledger.for_row(wanted):
+                words = sentence(entry, lambda other: _uri_of(places, other))
+                if entry.rule.startswith("pii-") and entry.action == "edit":
+                    # What the first look missed, or what replaced it, was found again.
+                    before = first_done.setdefault(entry.rule, name)
+                    words += f"; it was looked for in {before} before" if before != name else ""
+                told.append(Told(name, entry, words))
+    return told
 
 
-def _many(value: float | None, noun: str) -> str:
-    return f"{_number(value)} {noun}{'' if value == 1 else 's'}"
+def _others(here: Dataset, places: list[Dataset], told: list[Told]) -> list[Other]:
+    """The rows that lines name, each with what became of it in the dataset."""
+    out: list[Other] = []
+    mine = {t.entry.row_id for t in told}
+    for row_id in dict.fromkeys(t.entry.other_id for t in told if t.entry.other_id):
+        if row_id in mine or not (uri := _known_uri(places, row_id)):
+            continue
+        if here.table(["id"], filter=_has_id(row_id)).num_rows:
+            status = "kept"
+        else:
+            gone = any(e.action == "drop" for place in places for e in place.ledger.for_row(row_id))
+            status = "dropped" if gone else "unknown"
+        out.append(Other(row_id, uri, status))
+        if len(out) == _MOST_OTHERS:
+            break
+    return out
 
 
-def _copies(value: float | None) -> str:
-    return f"{_number(value)} changed {'copy' if value == 1 else 'copies'}"
+def _has_id(row_id: str) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.field("id") == row_id
 
 
 def _find(places: list[Dataset], id_or_uri: str) -> tuple[str, str]:
@@ -208,13 +209,17 @@ def _uris(place: Dataset) -> Iterator[str]:
 
 
 def _uri_of(places: list[Dataset], row_id: str) -> str:
+    return _known_uri(places, row_id) or row_id
+
+
+def _known_uri(places: list[Dataset], row_id: str) -> str | None:
     for place in places:
-        for row in place.find(row_id):
-            return str(row.uri)
+        for values in place.table(["uri"], filter=_has_id(row_id)).slice(0, 1).to_pylist():
+            return str(values["uri"])
     for place in places:
         for _, uri in _ledger_matches(place, row_id):
             return uri
-    return row_id
+    return None
 
 
 def _namer(workspace: Workspace | None) -> Callable[[Path], str]:

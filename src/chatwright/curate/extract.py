@@ -1,9 +1,9 @@
 """Main content of an HTML page as Markdown.
 
-Two ways to find it. A page that a documentation generator made says where its content is, and all
-of that is kept. Any other page (news, blogs) is read by resiliparse's main-content heuristics, and
-a block stays when its text is in what those kept. The Markdown comes from one walker in both
-cases, so headings, lists, tables and code survive either way.
+A page that a documentation generator made says where its content is, and all of that is kept. In
+any other page (news, blogs, forums) an extractor says which parts are the article: our own survey
+of the tree, trafilatura or resiliparse. The Markdown comes from one walker in every case, so
+headings, lists, tables and code survive whichever is chosen.
 """
 
 from __future__ import annotations
@@ -11,33 +11,35 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from html import unescape
-from typing import Any
+from typing import Any, Literal
 
-from chatwright.curate.markdown import Block, DeadlineError, Walker, join_blocks
-from chatwright.curate.markup import BLOCK_TAGS, names, tidy
+from chatwright.curate.article.choose import choose
+from chatwright.curate.article.libraries import article_text, kept_blocks
+from chatwright.curate.article.linked_data import article_body
+from chatwright.curate.article.source import (
+    clean,
+    decode,
+    parse,
+    utf8,
+    without_tags,
+    without_unseen,
+)
+from chatwright.curate.article.survey import Survey, survey
+from chatwright.curate.markdown import Block, DeadlineError, Walker, check_clock, join_blocks
+from chatwright.curate.markup import tidy
+
+__all__ = ["Extracted", "Extractor", "decode", "extract", "extract_text"]
 
 MAX_CHARACTERS = 32_000_000
 MAX_TAGS = 500_000  # a tree of this takes 0.7 GiB; the largest page of our quickstart has 60,000
-MAX_ARTICLE_TAGS = 60_000  # beyond it the article extractors take minutes
-_SNIFFED_BYTES = 4096
-_DETECTED_BYTES = 200_000
+MAX_ARTICLE_TAGS = 60_000  # beyond it trafilatura takes minutes
 
-_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.I)
-_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>", re.I)
-_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-_UNSEEN = re.compile(r"<(script|style|template|noscript|!--)", re.I)
-_BLOCK_TAGS = re.compile(rf"(?:</?(?:{'|'.join(sorted(BLOCK_TAGS))}|br)\b[^<>]*>)", re.I)
-_NEWLINES = re.compile(r"[\n\r]+")
-_ANY_TAG = re.compile(r"</?[a-z][^<>]*>", re.I)
+Extractor = Literal["chatwright", "trafilatura", "resiliparse"]
+
 _GENERATORS = re.compile(
     r"sphinx|docutils|mkdocs|docusaurus|vitepress|vuepress|gitbook|mdbook|pdoc|"
     r"doxygen|javadoc|asciidoctor|rustdoc|mediawiki|antora|starlight|nextra|quarto|pandoc",
     re.I,
-)
-_GENERATOR_CLASSES = names(
-    """headerlink documentwrapper md-content theme-doc-markdown markdown-body rst-content
-    bd-article mw-parser-output sect1 book-body rustdoc"""
 )
 # From the narrowest to the widest: the first of these that a documentation page has is taken.
 _CONTENT_CLASSES = (
@@ -50,11 +52,12 @@ _CONTENT_CLASSES = (
     "body",
     "document",
 )
-_SHORT = 25  # letters
-_NEAR = 300
-_GRAM = 12
-_MARKER = re.compile(r"^[\s>]*(?:-|\d+\.)\s")
+_LITTLE_PROSE = 8.0  # of a page whose hidden parts and linked data are worth a second look
+_LITTLE_TEXT = 2000  # characters
+_LEAST_TEXT = 300
+_PROBE = 40  # letters by which the linked data's text is looked for in the page's
 _LETTERS = re.compile(r"\W+|_")
+_LARGER = 3  # times: what the second look must give
 
 
 @dataclass(slots=True)
@@ -63,7 +66,7 @@ class Extracted:
 
     `anchors` has one pair per heading of `markdown`, in order: the heading's line (`## Usage`) and
     its fragment (`usage`), or None where the page gave it none. `link_share` is the share of the
-    text that is link text. `notes` says what was out of the ordinary (`too much markup`).
+    page's text that is link text. `notes` says what was out of the ordinary (`too much markup`).
     """
 
     markdown: str
@@ -74,7 +77,9 @@ class Extracted:
     notes: list[str] = field(default_factory=list)
 
 
-def extract_text(html: bytes | str, url: str | None = None) -> str:
+def extract_text(
+    html: bytes | str, url: str | None = None, *, extractor: Extractor = "chatwright"
+) -> str:
     r"""The main content of an HTML page as Markdown: headings, lists, tables, code, link texts.
 
     A page without content gives "". Never raises for the page's sake: broken encodings, markup
@@ -84,218 +89,167 @@ def extract_text(html: bytes | str, url: str | None = None) -> str:
     >>> extract_text("<main><h1>Sessions</h1><p>Use <code>begin()</code>.</p></main>")
     '# Sessions\n\nUse `begin()`.\n'
     """
-    return extract(html, url).markdown
+    return extract(html, url, extractor=extractor).markdown
 
 
 def extract(
-    html: bytes | str, url: str | None = None, *, seconds: float | None = None
+    html: bytes | str,
+    url: str | None = None,
+    *,
+    extractor: Extractor = "chatwright",
+    seconds: float | None = None,
 ) -> Extracted:
     """As `extract_text`, with title, anchors, language and notes.
 
-    Past `seconds` the walk stops with `TimeoutError`. (The parsers themselves are C and Rust and
+    Past `seconds` it raises `TimeoutError`: the survey and the walk look at the clock as they go,
+    and what a parser or a library gave is not used when it came too late. (They are C and Rust and
     cannot be stopped from here; a stage runs pages in processes that it can end.)
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    text = decode(html) if isinstance(html, bytes) else html
-    text = _CONTROL.sub("", text[:MAX_CHARACTERS].replace("\x0c", " "))
-    notes = ["cut to 32 million characters"] if len(html) > MAX_CHARACTERS else []
-    if text.count("<") > MAX_TAGS:
-        # A tree of this would take gigabytes. What a reader would see without any of it:
-        return Extracted(_without_tags(text), notes=[*notes, "too much markup: tags removed"])
-    root, whole = _parse(text)
-    if not whole:
-        return Extracted(_without_tags(text), notes=[*notes, "nested too deep: tags removed"])
-    if root is None:
-        return Extracted("", notes=notes)
+    page, is_cut = utf8(html, MAX_CHARACTERS)
     try:
-        found = _from_tree(root, text, deadline)
+        found = _extract(page, extractor, deadline)
     except DeadlineError as error:
         raise TimeoutError(f"{url or 'the page'} took longer than {seconds:g} seconds") from error
-    found.notes = notes + found.notes
+    if is_cut:
+        found.notes = ["cut to 32 million characters", *found.notes]
     return found
 
 
-def decode(data: bytes) -> str:
-    """Bytes to text: byte order mark, declared charset, UTF-8, else what resiliparse detects."""
-    for mark, name in (
-        (b"\xef\xbb\xbf", "utf-8"),
-        (b"\xff\xfe", "utf-16"),
-        (b"\xfe\xff", "utf-16"),
-    ):
-        if data.startswith(mark):
-            return data.decode(name, "replace").removeprefix("\ufeff")
-    declared = _CHARSET.search(data[:_SNIFFED_BYTES])
-    charsets = ["utf-8"]
-    if declared:
-        name = declared.group(1).decode("ascii", "replace").lower()
-        # What the web calls gb2312 and latin-1 are gb18030 and windows-1252 (WHATWG Encoding).
-        name = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252"}.get(name, name)
-        charsets.append(name)
-    for name in charsets:
-        try:
-            return data.decode(name)
-        except (UnicodeDecodeError, LookupError):
-            continue
-    from resiliparse.parse.encoding import detect_encoding
-
-    for name in (*charsets[1:], detect_encoding(data[:_DETECTED_BYTES]) or "utf-8"):
-        try:
-            return data.decode(name, "replace")
-        except LookupError:
-            continue
-    return data.decode("utf-8", "replace")
-
-
-def _parse(text: str) -> tuple[Any, bool]:
-    """An lxml tree (None where there is nothing to parse), and whether it holds the whole page."""
-    from lxml import etree
-    from lxml.html import HTMLParser
-
-    data = _XML_DECLARATION.sub("", text, count=1).encode("utf-8", "replace")
-    if not data.strip():
-        return None, True
-    parser = HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    try:
-        root = etree.fromstring(data, parser)
-    except (etree.LxmlError, ValueError, AssertionError):
-        return None, True
-    # libxml2 stops, with an error, at 2,048 open elements.
-    return root, not any(e.level_name == "FATAL" for e in parser.error_log)
-
-
-def _without_tags(text: str) -> str:
-    """What is between the tags, in linear time: for pages whose tree nobody could hold."""
-    seen: list[str] = []
-    at = 0
-    while found := _UNSEEN.search(text, at):
-        seen.append(text[at : found.start()])
-        opening = found.group(1).lower()
-        closing = "-->" if opening == "!--" else f"</{opening}"
-        end = text.find(closing, found.end())
-        if end < 0:
-            at = len(text)  # never closed: a browser shows nothing of the rest
-            break
-        at = end + (3 if opening == "!--" else 0)
-    seen.append(text[at:])
-    text = _NEWLINES.sub("\n", _BLOCK_TAGS.sub("\n", "".join(seen)))
-    text = unescape(_ANY_TAG.sub("", text))
-    kept = [line for line in map(tidy, text.splitlines()) if line]
-    return "\n\n".join(kept) + "\n" if kept else ""
+def _extract(page: bytes, extractor: Extractor, deadline: float | None) -> Extracted:
+    seen = clean(without_unseen(page, margins=extractor == "chatwright"))
+    if len(seen) > MAX_TAGS and seen.count(b"<") > MAX_TAGS:
+        # A tree of this would take gigabytes. What a reader would see without any of it:
+        return Extracted(without_tags(seen), notes=["too much markup: tags removed"])
+    root, whole = parse(seen, html_elements=extractor == "trafilatura")
+    if not whole:
+        return Extracted(without_tags(seen), notes=["nested too deep: tags removed"])
+    if root is None:
+        return Extracted("")
+    check_clock(deadline)
+    head = _read_head(root)
+    body = root.find("body")
+    surveyed = None if head.generated else survey(root if body is None else body, deadline)
+    found: Extracted | None = None
+    if surveyed is None or surveyed.generated:
+        found = _documentation(root, head, deadline)
+    if found is None and extractor == "chatwright":
+        found = _article(root, surveyed, head, deadline)
+    elif found is None:
+        found = _by_library(root, seen, head, extractor, deadline)
+    return _with_linked_data(found, page)
 
 
 @dataclass(slots=True)
-class _Survey:
-    """What one pass over the tree's attributes says about the page."""
+class _Head:
+    """What a page says about itself."""
 
-    documentation: bool = False
-    content: Any = None
     title: str | None = None
     language: str | None = None
+    generated: bool = False  # by a documentation generator
 
 
-def _survey(root: Any) -> _Survey:
-    survey = _Survey(language=_language_code(root.get("lang")))
-    by_class: dict[str, Any] = {}
-    mains: list[Any] = []
-    for element in root.iter("*"):
+def _read_head(root: Any) -> _Head:
+    head = _Head(language=_language_code(root.get("lang")))
+    for element in root.iter("title", "meta", "link"):
         tag = element.tag
-        if tag in ("title", "meta", "link"):
-            _survey_head(survey, element, tag)
-        elif tag == "main" or element.get("role") == "main":
-            mains.append(element)
-        classes = element.get("class")
-        if classes:
-            found = classes.split()
-            if not _GENERATOR_CLASSES.isdisjoint(found):
-                survey.documentation = True
-            for name in found:
+        if tag == "title":
+            parent = element.getparent()
+            if head.title is None and parent is not None and parent.tag in ("head", "html"):
+                head.title = tidy("".join(element.itertext())) or None
+        elif tag == "link":
+            # Sphinx, whatever the theme calls its parts.
+            head.generated |= "_static/pygments.css" in (element.get("href") or "")
+        elif (element.get("name") or "").lower() == "generator":
+            head.generated |= bool(_GENERATORS.search(element.get("content") or ""))
+        elif (element.get("http-equiv") or "").lower() == "content-language":
+            head.language = head.language or _language_code(element.get("content"))
+    return head
+
+
+def _documentation(root: Any, head: _Head, deadline: float | None) -> Extracted | None:
+    """All of the content of a generated page; None where nothing says which part that is."""
+    by_class: dict[str, Any] = {}
+    main: Any = None
+    for element in root.iter("*"):
+        if main is None and (element.tag == "main" or element.get("role") == "main"):
+            main = element
+        if classes := element.get("class"):
+            for name in classes.split():
                 by_class.setdefault(name, element)
     narrow = [by_class[name] for name in _CONTENT_CLASSES if name in by_class]
-    contents = [e for e in (*narrow[:1], *mains[:1]) if e.tag not in ("body", "html")]
-    survey.content = contents[0] if contents else None
-    return survey
-
-
-def _survey_head(survey: _Survey, element: Any, tag: str) -> None:
-    if tag == "title":
-        parent = element.getparent()
-        if survey.title is None and parent is not None and parent.tag in ("head", "html"):
-            survey.title = tidy("".join(element.itertext())) or None
-    elif tag == "link":
-        # Sphinx, whatever the theme calls its parts.
-        survey.documentation |= "_static/pygments.css" in (element.get("href") or "")
-    elif (element.get("name") or "").lower() == "generator":
-        survey.documentation |= bool(_GENERATORS.search(element.get("content") or ""))
-    elif (element.get("http-equiv") or "").lower() == "content-language":
-        survey.language = survey.language or _language_code(element.get("content"))
-
-
-def _from_tree(root: Any, text: str, deadline: float | None) -> Extracted:
-    survey = _survey(root)
-    whole = survey.documentation and survey.content is not None
+    wanted = (*narrow[:1], main)
+    content = next((e for e in wanted if e is not None and e.tag not in ("body", "html")), None)
+    if content is None:
+        return None
     walker = Walker(deadline)
-    start = survey.content if whole else root
-    blocks = walker.walk(start)
-    if not whole:
-        blocks = _main_blocks(blocks, root, text)
-    anchors = [(b.text, b.anchor) for b in blocks if b.kind == "heading"]
-    title = next((b.text[2:] for b in blocks if b.text.startswith("# ")), None) or survey.title
+    blocks = walker.walk(content)
+    share = walker.link_letters / walker.letters if walker.letters else 0.0
+    return _extracted(blocks, head, share)
+
+
+def _article(root: Any, surveyed: Survey | None, head: _Head, deadline: float | None) -> Extracted:
+    body = root.find("body")
+    body = root if body is None else body
+    title = head.title or ""
+    choice = choose(surveyed or survey(body, deadline), title)
+    notes: list[str] = []
+    if choice.prose < _LITTLE_PROSE:
+        # Some pages are hidden until a script shows them (WeChat's are).
+        hidden = choose(survey(body, deadline, hidden=True), title)
+        if hidden.prose >= max(_LITTLE_PROSE, _LARGER * choice.prose):
+            choice, notes = hidden, ["hidden content shown"]
+    blocks = _walk(choice.roots, Walker(deadline, choice.skipped))
+    if not blocks:  # a page that says no more than where to go
+        blocks = _walk(choice.roots, Walker(deadline))
+    found = _extracted(blocks, head, choice.link_share)
+    if not any(block.text.startswith("# ") for block in blocks):
+        found.title = choice.headline or head.title
+    found.notes = notes
+    return found
+
+
+def _walk(elements: list[Any], walker: Walker) -> list[Block]:
+    for element in elements:
+        walker.walk(element)
+    return walker.blocks
+
+
+def _by_library(
+    root: Any, seen: bytes, head: _Head, extractor: Extractor, deadline: float | None
+) -> Extracted:
+    walker = Walker(deadline)
+    blocks = walker.walk(root)
+    share = walker.link_letters / walker.letters if walker.letters else 0.0
+    if blocks and extractor != "chatwright" and seen.count(b"<") <= MAX_ARTICLE_TAGS:
+        blocks = kept_blocks(blocks, article_text(root, seen.decode("utf-8", "replace"), extractor))
+        check_clock(deadline)
+    return _extracted(blocks, head, share)
+
+
+def _extracted(blocks: list[Block], head: _Head, link_share: float) -> Extracted:
+    title = next((b.text[2:] for b in blocks if b.text.startswith("# ")), None) or head.title
     return Extracted(
         join_blocks(blocks),
         title=title,
-        anchors=anchors,
-        language_hint=survey.language,
-        link_share=walker.link_letters / walker.letters if walker.letters else 0.0,
+        anchors=[(b.text, b.anchor) for b in blocks if b.kind == "heading"],
+        language_hint=head.language,
+        link_share=link_share,
     )
 
 
-def _main_blocks(blocks: list[Block], root: Any, text: str) -> list[Block]:
-    """The blocks whose text the article extractors kept, in order."""
-    if not blocks or text.count("<") > MAX_ARTICLE_TAGS:
-        return blocks
-    kept = _LETTERS.sub("", _article_text(root, text))
-    if not kept:
-        return blocks
-    grams = {kept[i : i + _GRAM] for i in range(len(kept) - _GRAM + 1)}
-    out: list[Block] = []
-    position = 0
-    for block in blocks:
-        letters = _LETTERS.sub("", _MARKER.sub("", block.text))
-        if not letters:
-            continue
-        if len(letters) < _SHORT:
-            # A short text ("Share", a name) may stand anywhere: it counts only where we are.
-            found = kept.find(letters, position, position + len(letters) + _NEAR)
-            if found < 0:
-                continue
-            position = found + len(letters)
-        else:
-            steps = range(0, len(letters) - _GRAM + 1, _GRAM // 2)
-            hits = sum(letters[i : i + _GRAM] in grams for i in steps)
-            if hits < len(steps) * 0.85:
-                continue
-            found = kept.find(letters[-_GRAM:], position)
-            position = found + _GRAM if found >= 0 else position
-        out.append(block)
-    return out
-
-
-def _article_text(root: Any, text: str) -> str:
-    """What trafilatura takes for the article; where it finds none, what resiliparse does.
-
-    `root` is changed: the walk over it must be done.
-    """
-    import trafilatura
-
-    try:
-        found = trafilatura.extract(root, fast=True, include_comments=False, include_tables=True)
-    except Exception:
-        found = None
-    if found:
-        return str(found)
-    from resiliparse.extract.html2text import extract_plain_text
-
-    return str(extract_plain_text(text, main_content=True, list_bullets=False))
+def _with_linked_data(found: Extracted, page: bytes) -> Extracted:
+    """The text that the page's linked data holds, where a script would have put it in place."""
+    if len(found.markdown) > _LITTLE_TEXT:
+        return found
+    text = article_body(page)
+    if len(text) < _LEAST_TEXT or len(text) < len(found.markdown) / 2:
+        return found
+    if _LETTERS.sub("", text)[:_PROBE] not in _LETTERS.sub("", found.markdown):
+        found.markdown = f"{text}\n"
+        found.anchors = []
+        found.notes = [*found.notes, "text from the page's linked data"]
+    return found
 
 
 def _language_code(value: str | None) -> str | None:

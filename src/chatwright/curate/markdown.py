@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -56,6 +57,12 @@ class DeadlineError(Exception):
     """The walk took longer than it was given."""
 
 
+def check_clock(deadline: float | None) -> None:
+    """Raise `DeadlineError` past `deadline`, a `time.monotonic()` value."""
+    if deadline is not None and time.monotonic() > deadline:
+        raise DeadlineError
+
+
 class _Container:
     """A blockquote (marker "> ") or a list item, whose marker stands on its first line only."""
 
@@ -73,13 +80,22 @@ class _Heading(NamedTuple):
     kind: str  # heading, signature, term
 
 
+def plain_text(text: str) -> str:
+    """Running text with a backslash where a line would begin a heading or a code block."""
+    return _LOOKS_LIKE_SYNTAX.sub(r"\\\1", text)
+
+
 class Walker:
     """Walks one element; `blocks` and `link_letters`/`letters` hold what it found.
 
-    `deadline` is a `time.monotonic()` value; past it `DeadlineError` is raised.
+    `deadline` is a `time.monotonic()` value; past it `DeadlineError` is raised. `skipped` holds
+    the elements that are left out with all that is in them; without it `markup.is_dropped` says.
     """
 
-    def __init__(self, deadline: float | None = None) -> None:
+    def __init__(
+        self, deadline: float | None = None, skipped: AbstractSet[Any] | None = None
+    ) -> None:
+        self._skipped = skipped
         self.blocks: list[Block] = []
         self.letters = 0
         self.link_letters = 0
@@ -106,7 +122,7 @@ class Walker:
                 self.link_letters += len(text)
 
     def _open(self, kind: str, element: Any) -> None:
-        if not any(k == kind for k, _ in self._frames):
+        if len(self._frames) == 1 or not any(k == kind for k, _ in self._frames):
             self._frames.append((kind, []))
             self._undo.append((element, partial(self._close, kind)))
 
@@ -120,6 +136,8 @@ class Walker:
 
     def _take(self) -> str:
         """The paragraph so far, with open inline elements closed here and opened again."""
+        if len(self._frames) == 1 and not self._frames[0][1]:
+            return ""
         text = ""
         for kind, pieces in reversed(self._frames):
             text = wrapped(kind, "".join(pieces) + text)
@@ -134,7 +152,7 @@ class Walker:
             return
         text = self._take()
         if text and not _PAGE_LINKS.match(text):
-            self._emit("paragraph", _LOOKS_LIKE_SYNTAX.sub(r"\\\1", text))
+            self._emit("paragraph", plain_text(text))
 
     def _emit(self, kind: str, text: str) -> None:
         first = rest = quoted = ""
@@ -192,13 +210,20 @@ class Walker:
 
     def walk(self, root: Any) -> list[Block]:
         """Walk `root` and everything under it; returns `blocks`."""
+        skipped = self._skipped
         events = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
         for count, (event, element) in enumerate(events):
             if count % _EVENTS_PER_CLOCK == 0:
-                self._check_clock()
+                check_clock(self._deadline)
             tag = element.tag
             if event == "start":
-                if (element is root or not is_dropped(element, tag)) and self._start(element, tag):
+                if element is root:
+                    dropped = False
+                elif skipped is None:
+                    dropped = is_dropped(element, tag)
+                else:
+                    dropped = element in skipped
+                if not dropped and self._start(element, tag):
                     self._push_text(element.text)
                 else:
                     events.skip_subtree()
@@ -211,10 +236,6 @@ class Walker:
             self._end_heading()
         self._flush()
         return self.blocks
-
-    def _check_clock(self) -> None:
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise DeadlineError
 
     def _start(self, element: Any, tag: str) -> bool:
         """Enter an element; False when it was rendered whole and its subtree is to be skipped."""
@@ -343,8 +364,8 @@ class Walker:
         return True
 
     def _cell(self, cell: Any) -> str:
-        self._check_clock()
-        inner = Walker(self._deadline)
+        check_clock(self._deadline)
+        inner = Walker(self._deadline, self._skipped)
         blocks = inner.walk(cell)
         self.letters += inner.letters
         self.link_letters += inner.letters if self._links else inner.link_letters

@@ -24,12 +24,12 @@ BLOCK_TAGS = names(
 )
 # Where a heading that was never closed is taken to end.
 ENDS_HEADING = names("p ul ol dl pre table section article blockquote h1 h2 h3 h4 h5 h6")
-_DROPPED_TAGS = names(
+DROPPED_TAGS = names(
     """script style noscript template svg canvas iframe object embed applet audio video map
     button input select option textarea datalist progress meter nav footer head link meta
     title base"""
 )
-_DROPPED_CLASSES = names(
+DROPPED_CLASSES = names(
     """headerlink anchor-link linenos lineno line-numbers copybtn viewcode-link viewcode-back
     mw-editsection sr-only visually-hidden screen-reader-text skip-link noprint"""
 )
@@ -50,9 +50,10 @@ _WRAPPED_HAN = re.compile(rf"([{_UNSPACED}]\**)[ \t]*\r?\n\s*(?=\**[{_UNSPACED}]
 
 def tidy(text: str) -> str:
     """Collapse the white space of running text; `<br>` stays a newline."""
-    if "\n" in text:
+    if "\n" in text and not text.isascii():
         text = _WRAPPED_HAN.sub(r"\1", text)
-    return _BREAKS.sub("\n", _SPACES.sub(" ", text)).strip()
+    text = _SPACES.sub(" ", text)
+    return (_BREAKS.sub("\n", text) if BREAK in text else text).strip()
 
 
 def code_span(text: str) -> str:
@@ -83,13 +84,13 @@ def wrapped(kind: str, text: str) -> str:
 
 def is_dropped(element: Any, tag: Any) -> bool:
     """Whether a browser would not show it, or a reader would not count it as content."""
-    if tag in _DROPPED_TAGS:
+    if tag in DROPPED_TAGS:
         return True
     attributes = element.attrib
     if not attributes:
         return False
     classes = attributes.get("class")
-    if classes and not _DROPPED_CLASSES.isdisjoint(classes.split()):
+    if classes and not DROPPED_CLASSES.isdisjoint(classes.split()):
         return True
     if "hidden" in attributes or attributes.get("aria-hidden") == "true":
         return bool(attributes.get("hidden") != "until-found")
@@ -124,7 +125,7 @@ def anchor_of(heading: Any) -> str | None:
     for link in heading.iter("a"):
         href = link.get("href") or ""
         classes = (link.get("class") or "").split()
-        if href.startswith("#") and len(href) > 1 and not _DROPPED_CLASSES.isdisjoint(classes):
+        if href.startswith("#") and len(href) > 1 and not DROPPED_CLASSES.isdisjoint(classes):
             return href[1:]
     if heading.get("id"):
         return str(heading.get("id"))

@@ -1,44 +1,16 @@
-"""What is done to one page alone, in any process: extract, normalise, tell language, measure."""
+"""The steps that every curation has: extraction, and no row without text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from chatwright.curate.duplicates import paragraph_keys, text_key
-from chatwright.curate.extract import extract
-from chatwright.curate.language import Language, detect_language
-from chatwright.curate.measures import measure
-from chatwright.curate.normalise import normalise, normalise_line
+from chatwright.curate.candidate import Candidate
+from chatwright.curate.extract import Extractor, extract
+from chatwright.curate.language import Language
+from chatwright.curate.normalise import normalise_line
 
 How = Literal["auto", "html", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class RawPage:
-    """What a worker needs of a document."""
-
-    uri: str
-    text: str
-    media_type: str | None
-    title: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page made ready for the rules: pure result of `prepare`."""
-
-    text: str
-    extracted: bool
-    title: str | None
-    anchors: list[tuple[str, str | None]]
-    language: Language
-    measures: dict[str, float]
-    lines_changed: int
-    lines_repaired: int
-    key: bytes
-    paragraph_keys: list[bytes | None]
-    notes: list[str] = field(default_factory=list)
 
 
 def is_html(text: str, media_type: str | None, how: How = "auto") -> bool:
@@ -51,32 +23,45 @@ def is_html(text: str, media_type: str | None, how: How = "auto") -> bool:
     return start.startswith(("<!doctype html", "<html", "<head", "<body"))
 
 
-def prepare(raw: RawPage, *, how: How = "auto", least: int = 200, seconds: float = 60) -> Page:
-    """Everything that needs no other page. Raises `TimeoutError` past `seconds`.
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """Main content of HTML as Markdown; plain text, Markdown and the like go through as they are.
 
-    Markdown, plain text and reStructuredText go through without extraction.
+    Raises `TimeoutError` past `seconds` of one page.
     """
-    title, hint, link_share = raw.title, None, 0.0
-    anchors: list[tuple[str, str | None]] = []
-    notes: list[str] = []
-    text = raw.text
-    extracted = is_html(raw.text, raw.media_type, how)
-    if extracted:
-        found = extract(raw.text, raw.uri, seconds=seconds)
-        text, title, hint = found.markdown, found.title or title, found.language_hint
-        anchors = [(normalise_line(line)[0], anchor) for line, anchor in found.anchors]
-        link_share, notes = found.link_share, found.notes
-    clean = normalise(text)
-    return Page(
-        text=clean.text,
-        extracted=extracted,
-        title=normalise_line(title)[0] if title else None,
-        anchors=anchors,
-        language=detect_language(clean.text, hint),
-        measures=measure(clean.text, link_ratio=link_share),
-        lines_changed=clean.lines_changed,
-        lines_repaired=clean.lines_repaired,
-        key=text_key(clean.text),
-        paragraph_keys=paragraph_keys(clean.text, least),
-        notes=notes,
-    )
+
+    how: How = "auto"
+    extractor: Extractor = "chatwright"
+    seconds: float = 60
+
+    def __call__(self, candidates: list[Candidate]) -> None:
+        for candidate in candidates:
+            document = candidate.document
+            if is_html(candidate.text, document.meta.get("media_type"), self.how):
+                self._extract(candidate)
+            if candidate.title:
+                candidate.title = normalise_line(candidate.title)[0]
+
+    def _extract(self, candidate: Candidate) -> None:
+        html = candidate.text
+        found = extract(
+            html, candidate.document.uri, seconds=self.seconds, extractor=self.extractor
+        )
+        candidate.text = found.markdown
+        candidate.extracted = True
+        candidate.title = found.title or candidate.title
+        candidate.anchors = [(normalise_line(line)[0], anchor) for line, anchor in found.anchors]
+        candidate.language = Language(found.language_hint, 0.0)
+        candidate.measures["link_ratio"] = found.link_share
+        detail = "; ".join([f"from {len(html):,} characters of HTML", *found.notes])
+        candidate.edit("extract", len(found.markdown), detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class NotEmpty:
+    """Drops what has no text (left)."""
+
+    def __call__(self, candidates: list[Candidate]) -> None:
+        for candidate in candidates:
+            if not candidate.text.strip():
+                candidate.drop("empty", 0, "min 1")

@@ -1,14 +1,15 @@
 """Quality rules are a table: a measure, its bounds, its source. Here is the function that reads it.
 
 The tables are in `presets/*.yaml`; `load_preset("web")` reads one of them, and a path to a file of
-one's own works as well.
+one's own works as well. Several together (`load_presets(["gopher", "c4"])`) are one preset that
+asks for everything that any of them asks for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from chatwright.curate.measures import MEASURES
+from chatwright.curate.measuring.lines import LineRules
 from chatwright.errors import UsageError
 
 ANY = "any"
@@ -44,6 +46,20 @@ class Bound(BaseModel):
         ]
         return ", ".join(shown)
 
+    def both(self, other: Bound) -> Bound:
+        """What meets both bounds. Raises `ValueError` where nothing can."""
+        low = max((b.min for b in (self, other) if b.min is not None), default=None)
+        high = min((b.max for b in (self, other) if b.max is not None), default=None)
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"{self} and {other} cannot both be met")
+        used = [b for b in (self, other) if b.asks_for(low, high)]
+        sources = dict.fromkeys(b.source for b in used)
+        return Bound(min=low, max=high, source="; ".join(sources))
+
+    def asks_for(self, low: float | None, high: float | None) -> bool:
+        """Whether one of the two is this bound's own."""
+        return (low is not None and self.min == low) or (high is not None and self.max == high)
+
 
 class RepeatedParagraphs(BaseModel):
     """A paragraph of at least `least` letters stays in the first `copies` documents with it."""
@@ -56,15 +72,27 @@ class RepeatedParagraphs(BaseModel):
     def __str__(self) -> str:
         return f"in at most {self.copies} of the pages, from {self.least} letters on"
 
+    def both(self, other: RepeatedParagraphs) -> RepeatedParagraphs:
+        """The stricter of each."""
+        return RepeatedParagraphs(
+            least=min(self.least, other.least), copies=min(self.copies, other.copies)
+        )
+
 
 class Preset(BaseModel):
-    """A table of rules: `any` holds for every language, the others for their own on top of it."""
+    """A table of rules: `any` holds for every language, the others for their own on top of it.
+
+    `includes` names other presets whose rules hold as well. `lines` says, by language, which lines
+    are taken out before anything is measured.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     about: str
+    includes: tuple[str, ...] = ()
     duplicate_paragraphs: RepeatedParagraphs = RepeatedParagraphs()
+    lines: dict[str, LineRules] = {}
     rules: dict[str, dict[str, Bound]] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -76,7 +104,52 @@ class Preset(BaseModel):
 
     def bounds(self, language: str | None) -> dict[str, Bound]:
         """The rules for a document of this language: its own over those for any."""
-        return {**self.rules.get(ANY, {}), **self.rules.get(language or ANY, {})}
+        return {**self.rules.get(ANY, {}), **self.rules.get(_code(language), {})}
+
+    def line_rules(self, language: str | None) -> LineRules | None:
+        """What is done to the lines of a document of this language; its own instead of any's."""
+        return self.lines.get(_code(language), self.lines.get(ANY))
+
+    def needs(self, language: str | None) -> frozenset[str]:
+        """The measures that its rules for this language bound."""
+        return frozenset(self.bounds(language))
+
+    def languages(self) -> list[str]:
+        """The languages that have rules of their own."""
+        return sorted({*self.rules, *self.lines} - {ANY})
+
+    def both(self, other: Preset, name: str | None = None) -> Preset:
+        """One preset that asks for everything that either asks for, language by language.
+
+        Raises `ValueError` where two bounds exclude each other.
+        """
+        rules: dict[str, dict[str, Bound]] = {}
+        lines: dict[str, LineRules] = {}
+        for language in dict.fromkeys((ANY, *self.languages(), *other.languages())):
+            table = dict(self.bounds(language))
+            for measure, bound in other.bounds(language).items():
+                try:
+                    table[measure] = table[measure].both(bound) if measure in table else bound
+                except ValueError as error:
+                    raise ValueError(f"{measure} ({language}): {error}") from error
+            rules[language] = table
+            mine, its = self.line_rules(language), other.line_rules(language)
+            if mine is not None and its is not None:
+                lines[language] = mine.union(its)
+            elif (either := mine or its) is not None:
+                lines[language] = either
+        return Preset(
+            name=name or f"{self.name} + {other.name}",
+            about=f"{self.about} {other.about}",
+            duplicate_paragraphs=self.duplicate_paragraphs.both(other.duplicate_paragraphs),
+            lines=lines,
+            rules=rules,
+        )
+
+
+def _code(language: str | None) -> str:
+    """The table's name for a language: that of `zh-Hans` is `zh`."""
+    return (language or ANY).partition("-")[0].lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +181,49 @@ def preset_names() -> list[str]:
     )
 
 
-@lru_cache(maxsize=16)
+def load_presets(names: str | Sequence[str]) -> Preset:
+    """One preset, or several as one that asks for everything that any of them asks for.
+
+    Raises `UsageError` for an unknown one, or where two bounds exclude each other.
+    """
+    wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    if not wanted:
+        raise UsageError(
+            "name a preset", where="preset", hint=f"presets: {', '.join(preset_names())}"
+        )
+    try:
+        return reduce(Preset.both, map(load_preset, wanted))
+    except ValueError as error:
+        raise UsageError(f"these presets contradict each other: {error}", where="preset") from error
+
+
+@lru_cache(maxsize=64)
 def load_preset(name: str) -> Preset:
-    """A preset by name, or from a YAML file of one's own. Raises `UsageError`."""
+    """A preset by name, or from a YAML file of one's own, with those that it includes.
+
+    Raises `UsageError`.
+    """
+    return _load(name, ())
+
+
+def _load(name: str, within: tuple[str, ...]) -> Preset:
+    if name in within:
+        raise UsageError(f"includes itself: {' > '.join((*within, name))}", where=name)
+    preset, where = _read_preset(name)
+    others = [_load(other, (*within, name)) for other in preset.includes]
+    if not others:
+        return preset
+    try:
+        whole = reduce(lambda one, other: one.both(other), [preset, *others])
+    except ValueError as error:
+        raise UsageError(f"contradicts what it includes: {error}", where=where) from error
+    own = {"name": preset.name, "about": preset.about, "includes": preset.includes}
+    repeats = {"duplicate_paragraphs": preset.duplicate_paragraphs}
+    return whole.model_copy(update={**own, **repeats})
+
+
+def _read_preset(name: str) -> tuple[Preset, str]:
+    """What one file says, and where it is."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -131,7 +244,7 @@ def load_preset(name: str) -> Preset:
         )
     try:
         value: Any = YAML(typ="safe", pure=True).load(text)
-        return Preset.model_validate(value)
+        return Preset.model_validate(value), where
     except YAMLError as error:
         raise UsageError(f"the preset is not valid YAML: {error}", where=where) from error
     except ValidationError as error:

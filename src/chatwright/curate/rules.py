@@ -1,157 +1,204 @@
-"""The rules in order, over pages in input order: what becomes of each row, and its ledger lines."""
+"""What becomes of rows: steps in order over the batches of a shard, and the row that comes out."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
 
-from chatwright.curate.duplicates import SeenBefore
-from chatwright.curate.measures import measure
-from chatwright.curate.page import Page
-from chatwright.curate.pool import Failure
-from chatwright.curate.quality import Preset, failures
-from chatwright.records import Document, LedgerEntry
-from chatwright.records.schema import Action
+from chatwright.curate.candidate import Candidate, Step
+from chatwright.curate.executors import Guard
+from chatwright.curate.language import Language
+from chatwright.records import Conversation, Document, LedgerEntry, Message
+
+_SEPARATOR = "\n\n"
+_DETAIL = 500
+# Whatever else a step raises is the row's fault: a panic in Rust is no `Exception`.
+_NOT_THE_ROWS = (KeyboardInterrupt, GeneratorExit)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The steps of a curation. `alone`: on one row at a time, for what may hang on a single page.
+
+    `edits`: steps that change text; a conversation's messages go through them one by one, so that
+    none runs into the next.
+    """
+
+    alone: tuple[Step, ...] = ()
+    steps: tuple[Step, ...] = ()
+    edits: frozenset[int] = frozenset()
+
+    def __call__(self, rows: Sequence[tuple[int, Any]], stage: str, guard: Guard) -> list[Judged]:
+        """Every row of a batch with what became of it, in order."""
+        judged = [Judged.begin(position, row, stage) for position, row in rows]
+        self.run(judged, guard)
+        return judged
+
+    def run(self, judged: Sequence[Judged], guard: Guard) -> None:
+        """The steps over rows that stand ready."""
+        for one in judged:
+            failure = guard.failed.get(one.position)
+            if failure is not None:
+                one.whole.drop(failure.kind, detail=failure.detail)
+        for step in self.alone:
+            for one in judged:
+                if not one.whole.dropped:
+                    with guard.row(one.position):
+                        _try(step, [one.whole])
+        for number, step in enumerate(self.steps):
+            by_message = number in self.edits
+            if guard.one_by_one:
+                for one in _left(judged):
+                    with guard.row(one.position):
+                        _apply(step, [one], by_message)
+            else:
+                with guard.batch():
+                    _apply(step, list(_left(judged)), by_message)
 
 
 @dataclass(slots=True)
-class Curator:
-    """Takes each document with what `prepare` made of it; order matters only for duplicates.
+class Judged:
+    """A row, its candidate, and of a conversation the messages' texts (else none)."""
 
-    `counts` adds up, per rule, how many rows it dropped or edited.
-    """
+    position: int
+    row: Document | Conversation
+    whole: Candidate
+    messages: list[str]
 
-    stage: str
-    preset: Preset
-    languages: Sequence[str] | None = None
-    least_confidence: float = 0.0
-    drop_duplicates: bool = True
-    drop_paragraphs: bool = True
-    seen: SeenBefore = field(default_factory=SeenBefore)
-    counts: Counter[str] = field(default_factory=Counter)
+    @classmethod
+    def begin(cls, position: int, row: Document | Conversation, stage: str) -> Judged:
+        """A row that no step has seen."""
+        if isinstance(row, Conversation):
+            texts = [message.content for message in row.messages]
+            page = Document(
+                row.id, _SEPARATOR.join(texts), row.uri, row.source, row.license, row.language,
+                row.collected_at, row.parents, row.meta,
+            )  # fmt: skip
+        else:
+            texts, page = [], row
+        title = page.meta.get("title")
+        whole = Candidate(page, stage, page.text, title=title if isinstance(title, str) else None)
+        return cls(position, row, whole, texts)
 
-    def judge(
-        self, document: Document, page: Page | Failure
-    ) -> tuple[Document | None, list[LedgerEntry]]:
-        """The curated document, or None where it was dropped; and its ledger lines.
+    @classmethod
+    def again(cls, position: int, row: Document | Conversation, stage: str) -> Judged:
+        """A row that a first pass has left, with what that found."""
+        one = cls.begin(position, row, stage)
+        meta = one.whole.document.meta
+        one.whole.measures = dict(meta["measures"])
+        one.whole.language = Language(row.language, meta["language_confidence"])
+        one.whole.anchors = [(line, anchor) for line, anchor in meta.get("anchors", ())]
+        return one
 
-        The last line, and only the last, is a keep or a drop. The row keeps its id: it is the same
-        page, edited (docs/decisions/0002-extraction.md).
-        """
-        lines = _Lines(document, self.stage)
-        curated = self._judge(document, page, lines)
-        for entry in lines.entries:
-            self.counts[f"{entry.action} {entry.rule}"] += 1
-        return curated, lines.entries
+    def result(self) -> Document | Conversation:
+        """The curated row; it keeps its id (docs/decisions/0002-extraction.md)."""
+        candidate = self.whole
+        meta = {**candidate.document.meta, **candidate.meta}
+        if candidate.title:
+            meta["title"] = candidate.title
+        if candidate.anchors:
+            # A heading that a step has changed or taken out has no anchor any more.
+            lines = set(candidate.text.split("\n"))
+            meta["anchors"] = [list(pair) for pair in candidate.anchors if pair[0] in lines]
+        if candidate.extracted:
+            meta["media_type"] = "text/markdown"
+        meta["language_confidence"] = candidate.language.confidence
+        meta["measures"] = {name: round(value, 4) for name, value in candidate.measures.items()}
+        language = candidate.language.code or self.row.language
+        if isinstance(self.row, Conversation):
+            said = [
+                Message(message.role, text)
+                for message, text in zip(self.row.messages, self.messages, strict=True)
+            ]
+            return replace(self.row, messages=said, language=language, meta=meta)
+        return replace(self.row, text=candidate.text, language=language, meta=meta)
 
-    def _judge(self, document: Document, page: Page | Failure, lines: _Lines) -> Document | None:
-        if isinstance(page, Failure):
-            lines.add("drop", page.kind, detail=page.detail)
-            return None
-        self._log_edits(document, page, lines)
-        if self._is_unwanted(document, page, lines):
-            return None
-        text, measures = page.text, page.measures
-        if self.drop_paragraphs:
-            removal = self.seen.remove_paragraphs(document.id, text, page.paragraph_keys)
-            if removal is not None:
-                lines.add(
-                    "edit",
-                    "duplicate-paragraphs",
-                    removal.paragraphs,
-                    str(self.preset.duplicate_paragraphs),
-                    other_id=removal.other_id,
-                    detail=f"{removal.share:.1%} of its letters",
-                )
-                text = removal.text
-                measures = measure(text, link_ratio=measures["link_ratio"])
-                if self._fails_quality(measures, page.language.code, lines):
-                    self.seen.forget(document.id, page.key, page.paragraph_keys)
-                    return None
-        lines.add("keep", "curated", measures["word_count"], detail="words")
-        return _curated(document, page, text, measures)
-
-    def _is_unwanted(self, document: Document, page: Page, lines: _Lines) -> bool:
-        """Whether a rule about the whole page drops it; then its last line says which."""
-        if not page.text.strip():
-            lines.add("drop", "empty", 0, "min 1", detail="; ".join(page.notes) or None)
-            return True
-        code, confidence = page.language.code, page.language.confidence
-        if self.languages is not None and code is not None:
-            if code not in self.languages:
-                lines.add("drop", "language", confidence, " or ".join(self.languages), detail=code)
-                return True
-            if confidence < self.least_confidence:
-                bound = f"min {self.least_confidence:g}"
-                lines.add("drop", "language-confidence", confidence, bound, detail=code)
-                return True
-        if self._fails_quality(page.measures, code, lines):
-            return True
-        other = self.seen.document(document.id, page.key) if self.drop_duplicates else None
-        if other is not None:
-            lines.add("drop", "duplicate-document", other_id=other)
-        return other is not None
-
-    def _fails_quality(self, measures: dict[str, float], code: str | None, lines: _Lines) -> bool:
-        failed = failures(measures, self.preset, code)
-        if failed:
-            first, *others = failed
-            also = "; ".join(f"{f.rule} {f.value:.4g} ({f.bound})" for f in others)
-            detail = f"also {also}" if also else None
-            lines.add("drop", first.rule, first.value, first.bound, detail=detail)
-        return bool(failed)
-
-    def _log_edits(self, document: Document, page: Page, lines: _Lines) -> None:
-        if page.extracted:
-            detail = f"from {len(document.text):,} characters of HTML"
-            lines.add("edit", "extract", len(page.text), detail="; ".join([detail, *page.notes]))
-        if page.lines_repaired:
-            lines.add("edit", "mojibake", page.lines_repaired, detail="lines repaired")
-        if page.lines_changed > page.lines_repaired:
-            changed = page.lines_changed - page.lines_repaired
-            lines.add("edit", "normalise", changed, detail="lines changed")
-
-
-class _Lines:
-    """The ledger lines of one row."""
-
-    def __init__(self, document: Document, stage: str) -> None:
-        self._blank = LedgerEntry(document.id, document.uri, stage, "keep", "")
-        self.entries: list[LedgerEntry] = []
-
-    def add(
-        self,
-        action: Action,
-        rule: str,
-        value: float | None = None,
-        bound: str | None = None,
-        *,
-        other_id: str | None = None,
-        detail: str | None = None,
-    ) -> None:
-        number = None if value is None else float(value)
-        self.entries.append(
-            replace(
-                self._blank,
-                action=action,
-                rule=rule,
-                value=number,
-                bound=bound,
-                other_id=other_id,
-                detail=detail,
-            )
+    def kept(self) -> LedgerEntry:
+        """The line of a row that stays."""
+        candidate = self.whole
+        words = candidate.measures.get("word_count", 0.0)
+        row = candidate.document
+        return LedgerEntry(
+            row.id, row.uri, candidate.stage, "keep", "curated", words, detail="words"
         )
 
 
-def _curated(document: Document, page: Page, text: str, measures: dict[str, float]) -> Document:
-    meta = dict(document.meta)
-    if page.title:
-        meta["title"] = page.title
-    if page.anchors:
-        meta["anchors"] = [list(pair) for pair in page.anchors]
-    if page.extracted:
-        meta["media_type"] = "text/markdown"
-    meta["language_confidence"] = page.language.confidence
-    meta["measures"] = {name: round(value, 4) for name, value in measures.items()}
-    return replace(document, text=text, language=page.language.code or document.language, meta=meta)
+def what_went_wrong(error: BaseException) -> str:
+    """An exception as the ledger tells it."""
+    return f"{type(error).__name__}: {error}"[:_DETAIL]
+
+
+def _left(judged: Sequence[Judged]) -> Iterator[Judged]:
+    return (one for one in judged if not one.whole.dropped)
+
+
+def _apply(step: Step, judged: Sequence[Judged], by_message: bool) -> None:
+    whole = [one for one in judged if not (by_message and one.messages)]
+    _try(step, [one.whole for one in whole])
+    for one in judged:
+        if by_message and one.messages:
+            _edit_messages(step, one)
+
+
+def _edit_messages(step: Step, one: Judged) -> None:
+    """The step over the messages; their lines are added up, one for each rule."""
+    whole = one.whole
+    fresh: dict[str, Any] = {"lines": [], "meta": {}, "measures": {}}
+    parts = [replace(whole, text=text, **deepcopy(fresh)) for text in one.messages]
+    for part in parts[1:]:  # the title is the whole's, and goes with the first
+        part.title, part.document = None, replace(whole.document, meta={})
+    _try(step, parts)
+    whole.title = parts[0].title if parts else whole.title
+    summed: dict[tuple[str, str], LedgerEntry] = {}
+    for part in parts:
+        for line in part.lines:
+            key = (line.action, line.rule)
+            before = summed.get(key)
+            if before is None or line.value is None:
+                summed[key] = line
+            else:
+                summed[key] = replace(line, value=(before.value or 0.0) + line.value)
+        whole.meta = _added(whole.meta, part.meta)
+        whole.dropped = whole.dropped or part.dropped
+    whole.lines += sorted(summed.values(), key=lambda line: line.action == "drop")
+    one.messages = [part.text for part in parts]
+    whole.text = _SEPARATOR.join(one.messages)
+
+
+def _added(one: Any, other: Any) -> Any:
+    """Two values of `meta`: counts are added up, mappings joined, else the later one stays."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        both = {name: _added(one[name], other[name]) for name in one.keys() & other.keys()}
+        return {**one, **other, **both}
+    if isinstance(one, int) and isinstance(other, int) and not isinstance(one, bool):
+        return one + other
+    return other
+
+
+def _try(step: Step, candidates: list[Candidate]) -> None:
+    """A step over a batch; where it raises, over each row alone, and the row at fault goes."""
+    if not candidates:
+        return
+    if len(candidates) == 1:
+        only = candidates[0]
+        try:
+            step(candidates)
+        except _NOT_THE_ROWS:
+            raise
+        except TimeoutError as error:
+            only.drop("timeout", detail=str(error)[:_DETAIL])
+        except BaseException as error:
+            only.drop("error", detail=what_went_wrong(error))
+        return
+    before = [(c.text, list(c.lines), dict(c.meta), dict(c.measures)) for c in candidates]
+    try:
+        step(candidates)
+    except _NOT_THE_ROWS:
+        raise
+    except BaseException:
+        for candidate, (text, lines, meta, measures) in zip(candidates, before, strict=True):
+            candidate.text, candidate.lines, candidate.meta = text, lines, meta
+            candidate.measures, candidate.dropped = measures, False
+            _try(step, [candidate])

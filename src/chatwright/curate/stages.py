@@ -1,47 +1,84 @@
-"""The recipe's stages of this room: `curate`, `split`, `questions` and `augment`."""
+"""The recipe's stages of this room, from `curate` to what comes after it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chatwright.curate.augment_stage import AUGMENT
-from chatwright.curate.page import How, RawPage, prepare
-from chatwright.curate.pool import ordered_map
-from chatwright.curate.quality import RepeatedParagraphs, load_preset
+from chatwright.curate.balance.stage import MIX
+from chatwright.curate.bias.counterfactual import COUNTERFACTUAL
+from chatwright.curate.bias.reweigh import REWEIGH
+from chatwright.curate.bias.stage import BIAS
+from chatwright.curate.decontaminate.stage import DECONTAMINATE
+from chatwright.curate.dedup.settings import DedupSettings
+from chatwright.curate.executors import ExecutorName, Limits, make_executor
+from chatwright.curate.extract import Extractor
+from chatwright.curate.lang.settings import LanguageSettings
+from chatwright.curate.learned.settings import LearnedRule
+from chatwright.curate.learned.step import model_folder
+from chatwright.curate.learned.train import PERPLEXITY_MODEL, QUALITY_MODEL
+from chatwright.curate.lists import ListSettings
+from chatwright.curate.normal.settings import NormaliseSettings
+from chatwright.curate.page import How
+from chatwright.curate.privacy.settings import PrivacySettings
+from chatwright.curate.quality import load_presets
 from chatwright.curate.questions import QUESTIONS
-from chatwright.curate.rules import Curator
+from chatwright.curate.recipe_steps import external, make_stages
+from chatwright.curate.safety.settings import SafetySettings
 from chatwright.curate.split import held_out
 from chatwright.errors import DataError
-from chatwright.records import Dataset, Document, LedgerEntry, file_digest
-from chatwright.stage import Settings, StageContext, StageKind, StageSettings
+from chatwright.records import Conversation, Dataset, Document, LedgerEntry
+from chatwright.stage import StageContext, StageKind, StageSettings
 from chatwright.workspace import Workspace
 
 
-class DuplicateSettings(Settings):
-    """Which exact duplicates go. `paragraphs: null` takes the preset's bounds; false: none go."""
-
-    documents: bool = True
-    paragraphs: RepeatedParagraphs | Literal[False] | None = None
-
-
 class CurateSettings(StageSettings):
-    """Settings of `kind: curate`. `workers` changes the time it takes and nothing else."""
+    """Settings of `kind: curate`.
+
+    `languages` and `language_confidence` are short for `language: {keep, confidence}`. `executor`,
+    `workers`, `memory` and `worker_memory` (MiB) are about who does the work.
+    """
 
     references: ClassVar[tuple[str, ...]] = ("input",)
 
     input: str
-    preset: str = "documentation"
+    preset: str | list[str] = "documentation"
+    lists: ListSettings | None = None
     extract: How = "auto"
+    extractor: Extractor = "chatwright"
+    normalise: NormaliseSettings | None = None
     languages: list[str] | None = None
     language_confidence: float = Field(default=0.0, ge=0, le=1)
-    dedup: DuplicateSettings = DuplicateSettings()
+    language: LanguageSettings | None = None
+    learned: list[LearnedRule] = Field(default_factory=list)
+    safety: SafetySettings | None = None
+    privacy: PrivacySettings | None = None
+    dedup: DedupSettings = DedupSettings()
     page_seconds: float = Field(default=60, gt=0)
+    executor: ExecutorName = Field(default="local", exclude=True)
     workers: int | None = Field(default=None, ge=0, exclude=True)
+    memory: int = Field(default=1024, ge=64, exclude=True)
+    worker_memory: int = Field(default=1024, ge=256, exclude=True)
+
+    @model_validator(mode="after")
+    def _one_language(self) -> Self:
+        if self.language is not None and (self.languages is not None or self.language_confidence):
+            raise ValueError("give `language`, or `languages` and `language_confidence`; not both")
+        return self
+
+    @property
+    def language_rules(self) -> LanguageSettings:
+        return self.language or LanguageSettings(
+            keep=self.languages, confidence=self.language_confidence
+        )
+
+    def referenced(self) -> list[str]:
+        return [*super().referenced(), *(rule.model for rule in self.learned)]
 
 
 class SplitSettings(StageSettings):
@@ -55,64 +92,45 @@ class SplitSettings(StageSettings):
 
 
 def run_curate(settings: CurateSettings, context: StageContext) -> None:
-    """Pages in, curated pages and their ledger out."""
+    """Rows in, curated rows and their ledger out."""
+    from chatwright.curate.run import Curation
+
     source = Dataset.open(context.dataset_path(settings.input))
-    if source.row_type is not Document:
+    if source.row_type not in (Document, Conversation):
         raise DataError(
-            f"curate takes documents, and this holds {source.info.kind} rows",
+            f"curate takes documents or conversations, and this holds {source.info.kind} rows",
             where=str(source.path),
         )
-    preset = load_preset(settings.preset)
-    repeats = settings.dedup.paragraphs
-    if repeats is None:
-        repeats = preset.duplicate_paragraphs
-    if repeats is not False:
-        preset = preset.model_copy(update={"duplicate_paragraphs": repeats})
-    curator = Curator(
-        stage=context.stage,
-        preset=preset,
-        languages=settings.languages,
-        least_confidence=settings.language_confidence,
-        drop_duplicates=settings.dedup.documents,
-        drop_paragraphs=repeats is not False,
+    preset = load_presets(settings.preset)
+    find = partial(model_folder, workspace=context.workspace, inputs=context.inputs)
+    stages, again = make_stages(settings, preset, find, of_pages=source.row_type is Document)
+    dedup = settings.dedup.resolved(preset.duplicate_paragraphs)
+    if source.row_type is Conversation:  # a line of a conversation is somebody's turn
+        dedup = dedup.model_copy(update={"paragraphs": False, "lines": False, "urls": False})
+    curation = Curation(
+        source,
+        context.stage,
+        stages,
+        again,
+        dedup if dedup.any else None,
+        context.scratch / "shards",
+        settings.memory << 20,
+        context.progress,
     )
-    curator.seen.copies = preset.duplicate_paragraphs.copies
-    work = partial(
-        prepare,
-        how=settings.extract,
-        least=preset.duplicate_paragraphs.least,
-        seconds=settings.page_seconds,
-    )
-    workers = (os.cpu_count() or 1) if settings.workers is None else settings.workers
-    documents: list[Document] = []  # read ahead by the pool, a few pages at a time
-
-    def raw_pages() -> Iterator[RawPage]:
-        for document in source.rows:
-            documents.append(document)
-            media_type, title = document.meta.get("media_type"), document.meta.get("title")
-            yield RawPage(document.uri, document.text, media_type, title)
-
+    workers = cores() if settings.workers is None else settings.workers
+    limits = Limits(settings.page_seconds + 2, settings.worker_memory << 20)
     with (
-        context.write_rows(Document, settings) as out,
-        context.progress.task("curate", total=len(source)) as task,
+        context.write_rows(source.row_type, settings) as out,
+        make_executor(settings.executor, workers, limits) as executor,
     ):
-        kept = 0
-        # A little more than the page's own limit: the cooperative one gives the better message.
-        seconds = settings.page_seconds + 2
-        for page in ordered_map(work, raw_pages(), workers=workers, seconds=seconds):
-            document, entries = curator.judge(documents.pop(0), page)
-            if document is not None:
-                kept += 1
-                out.write(document)
-            for entry in entries:
-                out.log(entry)
-            task.advance()
-        out.counts = {
-            "in": len(source),
-            "kept": kept,
-            "dropped": len(source) - kept,
-            "rules": dict(sorted(curator.counts.items())),
-        }
+        curation.run(executor, out)
+    shutil.rmtree(curation.scratch, ignore_errors=True)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def run_split(settings: SplitSettings, context: StageContext) -> None:
@@ -139,19 +157,21 @@ def run_split(settings: SplitSettings, context: StageContext) -> None:
         out.counts = {"in": len(ids), "kept": kept, "dropped": len(ids) - kept}
 
 
-def _preset_digest(settings: CurateSettings, workspace: Workspace) -> Any:
-    """What a preset says enters the fingerprint: a changed rule is a changed result."""
-    from pathlib import Path
-
-    path = Path(settings.preset)
-    if settings.preset.endswith((".yaml", ".yml")) and path.exists():
-        return file_digest(path)
-    return load_preset(settings.preset).model_dump(mode="json")
+def _external(settings: CurateSettings, workspace: Workspace) -> Any:
+    """What the settings do not hold: a changed rule, list, model or key is a changed result."""
+    return [load_presets(settings.preset).model_dump(mode="json"), *external(settings, workspace)]
 
 
 STAGES: list[StageKind] = [
-    StageKind("curate", CurateSettings, run_curate, "datasets", external=_preset_digest),
+    StageKind("curate", CurateSettings, run_curate, "datasets", revision=2, external=_external),
     StageKind("split", SplitSettings, run_split, "datasets"),
     QUESTIONS,
     AUGMENT,
+    QUALITY_MODEL,
+    PERPLEXITY_MODEL,
+    DECONTAMINATE,
+    MIX,
+    BIAS,
+    COUNTERFACTUAL,
+    REWEIGH,
 ]

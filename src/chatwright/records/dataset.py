@@ -25,6 +25,8 @@ from chatwright.version import __version__
 _FORMAT = "chatwright.dataset"
 _ROWS_PER_PART = 50_000
 _ROWS_PER_BATCH = 1_000
+# Of one row group: whoever reads a few of its rows holds all of it in memory.
+_CHARACTERS_PER_BATCH = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,47 @@ class Dataset:
                     hint="remove the folder and build it again",
                 ) from error
 
+    def slice(self, start: int, stop: int, size: int = 64) -> Iterator[list[Any]]:
+        """Rows from position `start` up to `stop`, in lists of at most `size`.
+
+        Only the row groups that hold them are read.
+        """
+        at = 0
+        for part in self.info.parts:
+            path = self.path / part["file"]
+            if (rows := part.get("rows")) is not None and at + rows <= start:
+                at += rows
+                continue
+            try:
+                with pq.ParquetFile(path) as file:
+                    for group in range(file.num_row_groups):
+                        length = file.metadata.row_group(group).num_rows
+                        if at < stop and at + length > start:
+                            first, last = max(0, start - at), min(length, stop - at)
+                            yield from self._of_group(file, group, first, last, size)
+                        at += length
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(
+                    f"a part of the dataset cannot be read: {error}",
+                    where=str(path),
+                    hint="remove the folder and build it again",
+                ) from error
+            if at >= stop:
+                return
+
+    def _of_group(
+        self, file: pq.ParquetFile, group: int, first: int, last: int, size: int
+    ) -> Iterator[list[Any]]:
+        at = 0
+        for batch in file.iter_batches(size, row_groups=[group]):
+            begin, end = max(0, first - at), min(len(batch), last - at)
+            at += len(batch)
+            if begin < end:
+                wanted = batch.slice(begin, end - begin).to_pylist()
+                yield [self.row_type.from_arrow(values) for values in wanted]
+            if at >= last:
+                return
+
     def table(self, columns: Sequence[str] | None = None, filter: Any = None) -> pa.Table:
         """The rows, or some columns of them, as one Arrow table."""
         files = [str(self.path / part["file"]) for part in self.info.parts]
@@ -209,32 +252,58 @@ class _Parts:
         self._folder = folder
         self._schema = schema
         self._pending: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+        self._in_tables = 0
         self._writer: pq.ParquetWriter | None = None
         self._in_part = 0
+        self._characters = 0
         self.files: list[str] = []
+        self.lengths: list[int] = []
         self.rows = 0
 
     def write(self, values: dict[str, Any]) -> None:
         self._pending.append(values)
-        self.rows += 1
-        if len(self._pending) >= _ROWS_PER_BATCH:
+        self._characters += len(values.get("text") or "")
+        if len(self._pending) >= _ROWS_PER_BATCH or self._characters >= _CHARACTERS_PER_BATCH:
             self.flush()
 
     def flush(self) -> None:
-        if not self._pending:
+        """Write what waits as a row group."""
+        if self._pending:
+            self._tables.append(pa.Table.from_pylist(self._pending, schema=self._schema))
+            self._pending = []
+        if self._tables:
+            table, self._tables = pa.concat_tables(self._tables), []
+            self._characters = self._in_tables = 0
+            self._write(table)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Rows as Arrow holds them, after those written before; small tables become one group."""
+        if self._pending:
+            self.flush()
+        if not len(table):
             return
-        table = pa.Table.from_pylist(self._pending, schema=self._schema)
-        self._pending = []
+        # A table that was in a file before has its times in milliseconds.
+        self._tables.append(table.cast(self._schema))
+        self._in_tables += len(table)
+        self._characters += table.nbytes
+        if self._in_tables >= _ROWS_PER_BATCH or self._characters >= _CHARACTERS_PER_BATCH:
+            self.flush()
+
+    def _write(self, table: pa.Table) -> None:
+        self.rows += len(table)
         if self._writer is None or self._in_part >= _ROWS_PER_PART:
             self.close()
             self._folder.mkdir(parents=True, exist_ok=True)
             name = f"part-{len(self.files):05d}.parquet"
             self._writer = pq.ParquetWriter(self._folder / name, self._schema, compression="zstd")
             self.files.append(name)
+            self.lengths.append(0)
             self._in_part = 0
         assert self._writer is not None
         self._writer.write_table(table)
         self._in_part += len(table)
+        self.lengths[-1] += len(table)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -261,6 +330,13 @@ class DatasetWriter:
     def log(self, entry: LedgerEntry) -> None:
         self._ledger.write(entry.to_arrow())
 
+    def write_tables(self, rows: pa.Table | None, ledger: pa.Table | None) -> None:
+        """Rows and ledger lines that are in Arrow's form already: what a shard's worker wrote."""
+        if rows is not None:
+            self._rows.write_table(rows)
+        if ledger is not None:
+            self._ledger.write_table(ledger)
+
     def close(self) -> None:
         self._rows.close()
         self._ledger.close()
@@ -274,7 +350,8 @@ class DatasetWriter:
         info.ledger_rows = self._ledger.rows
         info.counts = self.counts
         info.parts = [
-            {"file": name, "digest": file_digest(self.folder / name)} for name in self._rows.files
+            {"file": name, "digest": file_digest(self.folder / name), "rows": length}
+            for name, length in zip(self._rows.files, self._rows.lengths, strict=True)
         ]
         info.created_at = datetime.now(UTC).isoformat(timespec="seconds")
         (self.folder / "dataset.json").write_text(

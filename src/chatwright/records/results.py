@@ -21,6 +21,7 @@ _DESCRIPTIONS = (
     "evaluation.json",
     "alignment.json",
     "audit.json",
+    "bias.json",
     "lineage.json",
 )
 
@@ -72,6 +73,7 @@ _BY_FILE: tuple[tuple[str, ResultKind], ...] = (
     ("evaluation.json", "evaluation"),
     ("alignment.json", "alignment"),
     ("audit.json", "audit"),
+    ("bias.json", "audit"),
     ("report.html", "report"),
     ("lineage.json", "model"),
 )

@@ -23,7 +23,7 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 
 _INVERSE = np.uint64(pow(int(_PRIME), -1, 2**64))
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _SPACE = 32
-_BATCH = 262_144  # characters hashed at once: the arrays stay in the processor's cache
+_BATCH = 16_384  # characters hashed at once: the arrays stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)

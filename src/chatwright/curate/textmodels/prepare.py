@@ -15,7 +15,9 @@ from chatwright.curate.words import HAN
 # a sentence has the same score whichever group it names.
 MASK = "\ue000"
 _MASKS = re.compile(f"{MASK}(?:[\\s-]*{MASK})+")
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|(?<!\w)@\w+|&#?\w+;|\brt\b", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|(?<!\w)@\w+|&#?\w+;", re.IGNORECASE)
+_ADDRESS_SIGNS = ("//", "www.", "WWW.", "@", "&")
+_REPOST = re.compile(r"\b[rR][tT]\b")
 _STRETCHED = re.compile(r"(.)\1{2,}", re.DOTALL)
 _WORD = re.compile(rf"{MASK}|[^\W_]+(?:['*@$!#][^\W_]+)*")
 _PRONOUNS = {"she": "he", "her": "him", "hers": "his", "herself": "himself", "an": "a"}
@@ -86,7 +88,10 @@ def prepare(text: str, language: str, *, mask: bool = True, unmasked: Collection
 
     `mask=False` and `unmasked` (terms to leave alone) serve to measure what masking changes.
     """
-    text = unicodedata.normalize("NFKC", _ADDRESS.sub(" ", html.unescape(text))).lower()
+    text = html.unescape(text)
+    if any(sign in text for sign in _ADDRESS_SIGNS):
+        text = _ADDRESS.sub(" ", text)
+    text = unicodedata.normalize("NFKC", _REPOST.sub(" ", text)).lower()
     text = _STRETCHED.sub(r"\1", text.replace("’", "'"))
     if language == "zh":
         text = _HAN_GAP.sub("", _DIGITS.sub("0", text))

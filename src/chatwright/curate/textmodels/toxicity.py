@@ -41,19 +41,30 @@ def toxicity(text: str) -> float:
 
 def toxicity_many(texts: Sequence[str]) -> list[float]:
     """`toxicity` of each text, in order; many at once are quicker than one by one."""
-    worst = [0.0] * len(texts)
+    return [max(scores, default=0.0) for scores in part_scores(texts)]
+
+
+def part_scores(texts: Sequence[str], most: int | None = None) -> list[list[float]]:
+    """The probability of each part of each text; of a longer text, of `most` evenly spread parts.
+
+    A text of both scripts has parts of both, and of its Latin words at most a third of `most`.
+    """
+    found: list[list[float]] = [[] for _ in texts]
     for language in ("en", "zh"):
         owners: list[int] = []
         prepared: list[str] = []
         for at, text in enumerate(texts):
-            for part in _parts(text, language):
-                owners.append(at)
-                prepared.append(prepare(part, language))
+            parts = _parts(text, language)
+            limit = most and (most if language == "zh" or not has_han(text) else -(-most // 3))
+            if limit and len(parts) > limit:
+                parts = [parts[n * len(parts) // limit] for n in range(limit)]
+            owners += [at] * len(parts)
+            prepared += [prepare(part, language) for part in parts]
         if not prepared:
             continue
         for at, chance in zip(owners, _model(language).probabilities(prepared), strict=True):
-            worst[at] = max(worst[at], float(chance))
-    return worst
+            found[at].append(float(chance))
+    return found
 
 
 def _parts(text: str, language: str) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from chatwright.evaluate.arena.agreement import cohen_kappa, krippendorff_alpha
+from chatwright.curate.label.agreement import cohen_kappa, krippendorff_alpha
 from chatwright.evaluate.arena.results import JudgePair, ScaleResult
 from chatwright.evaluate.arena.shapes import BEST_SCORE, LEAST_SCORE, SCALES, Rating
 from chatwright.evaluate.statistics import Floats, bootstrap, paired_bootstrap

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chatwright.evaluate.arena.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from chatwright.curate.label.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 from chatwright.evaluate.arena.bradley_terry import bootstrap_strengths, elo
 from chatwright.evaluate.arena.forms import summarise_scales
 from chatwright.evaluate.arena.proportions import even_chance_p_value

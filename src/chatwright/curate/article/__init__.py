@@ -1,0 +1,1 @@
+"""Which parts of a page are its article: one survey of the tree, one choice, and two libraries."""

@@ -1,0 +1,1 @@
+"""Test items found in training rows, and what is then done with the rows."""

@@ -1,0 +1,1 @@
+"""Quality that is learned from examples: a classifier, and an n-gram model's perplexity."""
