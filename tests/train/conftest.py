@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import torch
 from chatwright.model import ModelConfig, Transformer
 from chatwright.records import Conversation, Document, Message, content_id
 from chatwright.tokenizer import Tokenizer
+
+from .killing import kill_while_training
 
 SENTENCES = [
     "The session holds a transaction until it is committed or rolled back.",
@@ -52,6 +55,21 @@ def make_conversations(count: int) -> list[Conversation]:
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
     return Tokenizer.train([*SENTENCES, "user assistant What about 0123456789?"] * 3, 400)
+
+
+@pytest.fixture(scope="module")
+def killed(
+    request: pytest.FixtureRequest, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder for each of the module's `CASES`, left by a process that was killed in training.
+
+    That was at a random one of the steps `KILLED_AT`.
+    """
+    module = request.module
+    root = tmp_path_factory.mktemp("killed")
+    tokenizer.save(root / "tokenizer")
+    kill_while_training(module.__name__, module.CASES, root, module.KILLED_AT)
+    return root
 
 
 @pytest.fixture

@@ -7,10 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
+
+from chatwright.tokenizer import Tokenizer
+from chatwright.train.loop import Trainer
+
 TESTS = Path(__file__).parents[1]
+# From a case, a tokenizer and where the run's state lies (None: nowhere) to the trained weights.
+Run = Callable[[str, Tokenizer, Path | None], dict[str, torch.Tensor]]
 
 
 def kill_while_training(module: str, cases: Iterable[str], root: Path, steps: range) -> None:
@@ -44,12 +51,19 @@ def kill_while_training(module: str, cases: Iterable[str], root: Path, steps: ra
             process.wait()
 
 
-def train_slowly(seconds: float) -> None:
-    """In the process to be killed: give the parent time before each step, and much at the end."""
-    import torch
+def check_resumed(run: Run, case: str, tokenizer: Tokenizer, killed: Path, steps: int) -> None:
+    """Going on from what was left behind gives the weights of an undisturbed run of `steps`."""
+    kept = [p.name for p in (killed / case / "state").glob("step-*")]
+    assert kept and f"step-{steps:08d}" not in kept
+    resumed = run(case, tokenizer, killed / case)
+    undisturbed = run(case, tokenizer, None)
+    assert resumed.keys() == undisturbed.keys()
+    for name, weight in undisturbed.items():
+        assert torch.equal(resumed[name], weight), name
 
-    from chatwright.train.loop import Trainer
 
+def be_killed(run: Run, seconds: float) -> None:
+    """The process to be killed: gives its parent time before each step, and much at the end."""
     torch.set_num_threads(1)
     one_step = Trainer._step
 
@@ -58,3 +72,5 @@ def train_slowly(seconds: float) -> None:
         return one_step(self)
 
     Trainer._step = slowly  # type: ignore[method-assign]
+    case, root = sys.argv[1], Path(sys.argv[2])
+    run(case, Tokenizer.load(root / "tokenizer"), root / case)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -253,33 +252,23 @@ class StopAt(Watcher):
             raise Stopped
 
 
-@contextmanager
-def deterministic() -> Any:
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
 @pytest.mark.parametrize("compile", [False, True], ids=["plain", "compiled"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_resumed_is_undisturbed(
     tokenizer: Tokenizer, tmp_path: Path, precision: str, compile: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Bit for bit, with torch's deterministic algorithms."""
+    """Bit for bit, with `deterministic`."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch._dynamo.reset()
     values: dict[str, Any] = {
         "precision": precision, "compile": compile, "steps": 12, "checkpoint_every": 4,
-        "optimizer": "auto",
+        "optimizer": "auto", "deterministic": True,
     }  # fmt: skip
-    with deterministic():
-        whole = run(tokenizer, scratch=tmp_path / "whole", **values)
-        with pytest.raises(Stopped):
-            run(tokenizer, scratch=tmp_path / "cut", callbacks=[StopAt(7)], **values)
-        gone_on = run(tokenizer, scratch=tmp_path / "cut", **values)
+    whole = run(tokenizer, scratch=tmp_path / "whole", **values)
+    with pytest.raises(Stopped):
+        run(tokenizer, scratch=tmp_path / "cut", callbacks=[StopAt(7)], **values)
+    gone_on = run(tokenizer, scratch=tmp_path / "cut", **values)
     assert losses(gone_on) == losses(whole)
     for (name, one), other in zip(
         whole.model.named_parameters(), gone_on.model.parameters(), strict=True

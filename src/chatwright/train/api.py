@@ -15,6 +15,7 @@ from chatwright.model.heads import add_head
 from chatwright.progress import Progress, Silent
 from chatwright.records import LedgerEntry, fingerprint
 from chatwright.tokenizer import Tokenizer
+from chatwright.train.determinism import deterministic_algorithms
 from chatwright.train.frozen import freeze
 from chatwright.train.loop import Trainer
 from chatwright.train.metrics import read_metrics
@@ -89,7 +90,7 @@ def train(
 
     Resuming is exact: interrupted at any step and called again, the weights become bit for bit what
     they would have been. That holds for one number of torch threads, which is saved with the state
-    and used again.
+    and used again; on a GPU it takes `deterministic`.
 
     Under torchrun every process calls this with the same arguments, trains its share and gets the
     whole trained model; the main one writes and tells (docs/guides/distributed.md).
@@ -136,52 +137,53 @@ def train(
         ]
         run = fingerprint("train", made_of)
     device = _device(model, world)
-    numbers = decide(settings, model.config, device)
-    _choose_parameters(model, settings, seed)
-    # FSDP2 moves the model block by block: whole, it need not fit onto one GPU.
-    if choose_mode(settings, model, world) != "fsdp":
-        model.to(device)
-    for helper in models.values():
-        helper.to(device)
-    setup = Setup(
-        model=model,
-        tokenizer=tokenizer,
-        settings=settings,
-        numbers=numbers,
-        data=data,
-        validation=validation,
-        seed=seed,
-        stage=stage,
-        folder=folder,
-        progress=progress,
-        opener=Opener(folder / "tokens", tokenizer, stage, progress),
-        models=models,
-        reward=reward,
-    )
-    with world.main_first():  # what is made on disk is made once
-        prepared = preparation(settings.objective)(setup)
-    ledger = prepared.source.ledger
-    for entry in ledger[:10]:
-        progress.line(f"{entry.action} {entry.row_id}: {entry.rule} ({entry.bound or ''})")
-    trainer = Trainer(
-        model=model,
-        objective=prepared.objective,
-        source=prepared.source,
-        settings=settings,
-        numbers=numbers,
-        total=prepared.total,
-        seed=seed,
-        run=run,
-        folder=folder,
-        validation=prepared.validation,
-        ceiling=prepared.ceiling,
-        callbacks=[*default_callbacks(settings.samples, tokenizer), *callbacks],
-        progress=progress,
-        world=world,
-    )
-    trainer.fit()
-    if prepared.finish is not None:
-        prepared.finish()
+    with deterministic_algorithms(settings.deterministic, device):
+        numbers = decide(settings, model.config, device)
+        _choose_parameters(model, settings, seed)
+        # FSDP2 moves the model block by block: whole, it need not fit onto one GPU.
+        if choose_mode(settings, model, world) != "fsdp":
+            model.to(device)
+        for helper in models.values():
+            helper.to(device)
+        setup = Setup(
+            model=model,
+            tokenizer=tokenizer,
+            settings=settings,
+            numbers=numbers,
+            data=data,
+            validation=validation,
+            seed=seed,
+            stage=stage,
+            folder=folder,
+            progress=progress,
+            opener=Opener(folder / "tokens", tokenizer, stage, progress),
+            models=models,
+            reward=reward,
+        )
+        with world.main_first():  # what is made on disk is made once
+            prepared = preparation(settings.objective)(setup)
+        ledger = prepared.source.ledger
+        for entry in ledger[:10]:
+            progress.line(f"{entry.action} {entry.row_id}: {entry.rule} ({entry.bound or ''})")
+        trainer = Trainer(
+            model=model,
+            objective=prepared.objective,
+            source=prepared.source,
+            settings=settings,
+            numbers=numbers,
+            total=prepared.total,
+            seed=seed,
+            run=run,
+            folder=folder,
+            validation=prepared.validation,
+            ceiling=prepared.ceiling,
+            callbacks=[*default_callbacks(settings.samples, tokenizer), *callbacks],
+            progress=progress,
+            world=world,
+        )
+        trainer.fit()
+        if prepared.finish is not None:
+            prepared.finish()
     metrics = world.from_main(lambda: read_metrics(folder / "metrics.jsonl"))
     position = trainer.position
     return TrainResult(

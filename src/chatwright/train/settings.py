@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from chatwright.stage import Settings
 from chatwright.train.distil_settings import DistilSettings
@@ -54,7 +54,8 @@ class TrainSettings(Settings):
 
     `threads`, `checkpoint_every` (in steps), else `checkpoint_seconds`, and `keep_checkpoints`
     say how, not what; the last three enter no fingerprint. Same settings, data, seed and number of
-    threads give the same bits.
+    threads give the same bits: on a GPU only with `deterministic`, which is slower and changes last
+    digits, so that it enters the fingerprint where it is true; on a CPU it changes nothing.
     `samples` asks the model something now and then; that changes nothing either.
 
     `preference`, `ppo`, `grpo` and `distil` are the objectives' own settings.
@@ -101,6 +102,7 @@ class TrainSettings(Settings):
     precision: Precision = "auto"
     distributed: Literal["auto", "ddp", "fsdp"] = Field(default="auto", exclude=True)
     compile: bool = Field(default=False, exclude=True)
+    deterministic: bool = False
     threads: int | None = Field(default=None, ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1, exclude=True)
     checkpoint_seconds: float = Field(default=60.0, ge=0, exclude=True)
@@ -108,6 +110,14 @@ class TrainSettings(Settings):
     validate_every: int | None = Field(default=None, ge=1)
     validation_tokens: int = Field(default=16_384, ge=1)
     samples: SampleSettings | None = Field(default=None, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is off: a run that was trained before the setting came is not run again."""
+        said: dict[str, Any] = usual(self)
+        if not self.deterministic:
+            said.pop("deterministic", None)
+        return said
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +25,7 @@ from chatwright.train.tokens import TokenFile, write_token_file
 
 Data = Dataset | Sequence[Row]
 Reward = Callable[..., Sequence[float]]
+File = TypeVar("File")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Prepared:
 
 
 class Opener:
-    """Token files by content: the same rows and tokenizer give the same file, made once."""
+    """Tokenised files by content: the same rows and tokenizer give the same file, made once."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, stage: str, progress: Progress) -> None:
         self.folder = folder
@@ -87,22 +89,32 @@ class Opener:
         self.tokenizer_digest = digest_of_tokenizer(tokenizer)
 
     def name(self, data: Data, form: str) -> str:
-        """The name of the file that holds `data` in that form (see `open`)."""
+        """The name of the file that holds `data` in that form (see `open_or_make`)."""
         return fingerprint("tokens", [form, self.tokenizer_digest, digest_of_rows(data)])
 
     def open(self, data: Data, form: str) -> TokenFile:
         """The token file of documents (`form` "pretrain") or conversations ("sft", "sft-last")."""
+        return self.open_or_make(
+            data, form, TokenFile.open, partial(write_token_file, objective=form)
+        )
+
+    def open_or_make(
+        self, data: Data, form: str, opens: Callable[[Path], File], makes: Callable[..., File]
+    ) -> File:
+        """The file of `data` in that form, made where it is not there or `opens` finds it damaged.
+
+        `makes` is called as `write_token_file` and `write_pair_file` are.
+        """
         path = self.folder / self.name(data, form)
         if path.exists():
             try:
-                return TokenFile.open(path)
+                return opens(path)
             except DataError:  # cut or changed by someone: it can always be made again
-                self.progress.line(f"what is damaged of the token file {path} is made again")
-        return write_token_file(
+                self.progress.line(f"what is damaged of {path} is made again")
+        return makes(
             path,
             data,
             self.tokenizer,
-            objective=form,
             stage=self.stage,
             total=len(data),
             progress=self.progress,

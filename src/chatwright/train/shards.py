@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -135,10 +136,7 @@ class TokenFile:
     @classmethod
     def open(cls, path: Path) -> TokenFile:
         """Open a token file. Raises `DataError` where a part is missing or has a wrong size."""
-        index = read_json(path / "index.json", "token index")
-        if index.get("format") != INDEX_FORMAT:
-            raise DataError("not a token file of this version", where=str(path))
-        try:
+        with reading(path, INDEX_FORMAT, "token file") as index:
             shards = [Shard.open(path / name) for name in index["shards"]]
             rows = int(index["rows"])
             if not shards or sum(len(s.rows) for s in shards) != rows:
@@ -155,12 +153,6 @@ class TokenFile:
                 text_bytes=map_array(path / "text_bytes.bin", "int64", rows),
                 ledger=[entry for s in shards for entry in s.ledger],
             )
-        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-            raise DataError(
-                f"the token file cannot be read: {error}",
-                where=str(path),
-                hint="run it again: what is damaged is made again from the dataset",
-            ) from error
 
     def row_at(self, position: int) -> int:
         """The row that the token at `position` belongs to."""
@@ -216,6 +208,26 @@ def write_index(folder: Path, names: Sequence[str], shards: Sequence[Shard]) -> 
         "tokens": int(offsets[-1]),
     }
     (folder / "index.json").write_text(json.dumps(index) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def reading(path: Path, form: str, what: str) -> Iterator[dict[str, Any]]:
+    """The `index.json` of the folder `path`, which must say the format `form`.
+
+    Raises `DataError` that names the `what` where it says another, and where what is read within
+    is missing or broken.
+    """
+    index = read_json(path / "index.json", "token index")
+    if index.get("format") != form:
+        raise DataError(f"not a {what} of this version", where=str(path))
+    try:
+        yield index
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise DataError(
+            f"the {what} cannot be read: {error}",
+            where=str(path),
+            hint="run it again: what is damaged is made again from the dataset",
+        ) from error
 
 
 def map_array(file: Path, dtype: str, count: int) -> np.ndarray:

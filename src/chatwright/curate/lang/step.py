@@ -26,10 +26,7 @@ class LanguageStep:
 
     def __call__(self, candidates: list[Candidate]) -> None:
         for candidate in candidates:
-            try:
-                self._judge(candidate)
-            except Exception as error:
-                candidate.drop("error", detail=f"language: {error!r}")
+            self._judge(candidate)
 
     def _judge(self, candidate: Candidate) -> None:
         s = self.settings

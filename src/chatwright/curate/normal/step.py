@@ -30,10 +30,7 @@ class NormaliseStep:
 
     def __call__(self, candidates: list[Candidate]) -> None:
         for candidate in candidates:
-            try:
-                self._edit(candidate)
-            except Exception as error:
-                candidate.drop("error", detail=f"normalise: {error!r}")
+            self._edit(candidate)
 
     def _edit(self, candidate: Candidate) -> None:
         found = normalise(candidate.text, self.settings)

@@ -30,10 +30,10 @@ from chatwright.records import (
     Row,
     atomic_folder,
     disk_errors,
-    read_json,
 )
 from chatwright.train.preference.sharing import common_length
 from chatwright.train.setup import Data, Opener
+from chatwright.train.shards import map_array, reading
 from chatwright.train.tokens import TextTokenizer
 
 _FORMAT = "chatwright.pairs.2"
@@ -130,17 +130,14 @@ class PairFile:
     @classmethod
     def open(cls, path: Path) -> PairFile:
         """Open a pair file. Raises `DataError` where a part is missing or has a wrong size."""
-        index = read_json(path / "index.json", "token index")
-        if index.get("format") != _FORMAT:
-            raise DataError("not a pair file of this version", where=str(path))
-        try:
+        with reading(path, _FORMAT, "pair file") as index:
             rows = pq.read_table(path / "rows.parquet")
             count = 2 * len(rows)
             return cls(
                 path=path,
-                tokens=_map(path / "tokens.bin", np.dtype(index["dtype"]), int(index["tokens"])),
-                offsets=_map(path / "offsets.bin", np.dtype("int64"), count + 1),
-                starts=_map(path / "starts.bin", np.dtype("int64"), count),
+                tokens=map_array(path / "tokens.bin", index["dtype"], int(index["tokens"])),
+                offsets=map_array(path / "offsets.bin", "int64", count + 1),
+                starts=map_array(path / "starts.bin", "int64", count),
                 row_ids=rows["id"].to_pylist(),
                 uris=rows["uri"].to_pylist(),
                 places=rows["place"].to_numpy(),
@@ -148,36 +145,11 @@ class PairFile:
                 shared=rows["shared"].to_numpy(),
                 ledger=[LedgerEntry(**entry) for entry in index["ledger"]],
             )
-        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-            raise DataError(
-                f"the pair file cannot be read: {error}",
-                where=str(path),
-                hint="remove the folder; it is made again from the dataset",
-            ) from error
-
-
-def _map(file: Path, dtype: np.dtype[Any], count: int) -> np.ndarray:
-    if file.stat().st_size != count * dtype.itemsize:
-        raise ValueError(f"{file.name} has {file.stat().st_size} bytes, not {count} numbers")
-    return np.memmap(file, dtype, mode="r", shape=(count,))
 
 
 def open_pairs(opener: Opener, data: Data) -> PairFile:
     """The pair file of these rows under the opener's tokenizer, made where it is not there."""
-    path = opener.folder / opener.name(data, _FORM)
-    if path.exists():
-        try:
-            return PairFile.open(path)
-        except DataError:  # cut or changed by someone: it can always be made again
-            opener.progress.line(f"the pair file {path} is damaged and is made again")
-    return write_pair_file(
-        path,
-        data,
-        opener.tokenizer,
-        stage=opener.stage,
-        total=len(data),
-        progress=opener.progress,
-    )
+    return opener.open_or_make(data, _FORM, PairFile.open, write_pair_file)
 
 
 def write_pair_file(

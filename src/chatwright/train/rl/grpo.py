@@ -6,7 +6,7 @@ import torch
 
 from chatwright.train.rl.advantages import group_advantages
 from chatwright.train.rl.objective import PolicyObjective
-from chatwright.train.rl.preparing import prepare_parts, prepared
+from chatwright.train.rl.preparing import prepare_rollouts
 from chatwright.train.rl.rollout import Rollouts
 from chatwright.train.rl.settings import GrpoSettings
 from chatwright.train.rl.source import RolloutSource
@@ -46,18 +46,8 @@ class GrpoSource(RolloutSource):
 
 def prepare(setup: Setup) -> Prepared:
     """Objective `grpo`: prompts in, groups of answers judged by a reward model or a function."""
-    s = setup.settings.grpo or GrpoSettings()
-    parts = prepare_parts(setup, s, s.kl)
-    source = GrpoSource(
-        parts.actors,
-        parts.prompts,
-        s,
-        s.kl,
-        seed=setup.seed,
-        context=parts.context,
-        log=parts.log,
-    )
+    s = setup.settings.grpo
     objective = PolicyObjective(
         s.clip, s.temperature, s.entropy_bonus, importance_cap=s.importance_cap
     )
-    return prepared(setup, source, objective, parts)
+    return prepare_rollouts(setup, s, GrpoSource, objective)

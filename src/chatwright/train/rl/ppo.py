@@ -7,7 +7,7 @@ import torch
 from chatwright.train.rl.advantages import explained_variance, gae, token_mask, whiten
 from chatwright.train.rl.kl import k1
 from chatwright.train.rl.objective import PolicyObjective
-from chatwright.train.rl.preparing import prepare_parts, prepared
+from chatwright.train.rl.preparing import prepare_rollouts
 from chatwright.train.rl.rollout import Rollouts
 from chatwright.train.rl.settings import PpoSettings
 from chatwright.train.rl.source import RolloutSource
@@ -55,18 +55,7 @@ class PpoSource(RolloutSource):
 
 def prepare(setup: Setup) -> Prepared:
     """Objective `ppo`: prompts in, answers judged by a reward model or a function."""
-    s = setup.settings.ppo or PpoSettings()
-    parts = prepare_parts(setup, s, s.kl, (s.pretrain_mix, s.pretrain_tokens))
-    source = PpoSource(
-        parts.actors,
-        parts.prompts,
-        s,
-        s.kl,
-        seed=setup.seed,
-        context=parts.context,
-        log=parts.log,
-        pretrain=parts.pretrain,
-    )
+    s = setup.settings.ppo
     objective = PolicyObjective(
         s.clip,
         s.temperature,
@@ -76,4 +65,5 @@ def prepare(setup: Setup) -> Prepared:
         value_gradient=s.value_gradient,
         importance_cap=s.importance_cap,
     )
-    return prepared(setup, source, objective, parts)
+    mix = (s.pretrain_mix, s.pretrain_tokens)
+    return prepare_rollouts(setup, s, PpoSource, objective, mix=mix)

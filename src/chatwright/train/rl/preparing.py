@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from chatwright.errors import TrainingError, UsageError
 from chatwright.model import Transformer
@@ -18,29 +17,24 @@ from chatwright.train.rl.objective import PolicyObjective
 from chatwright.train.rl.prompts import Prompts
 from chatwright.train.rl.rewards import RewardFunction, Sample, judge
 from chatwright.train.rl.samples import SampleLog
-from chatwright.train.rl.settings import KlSettings, RolloutSettings
+from chatwright.train.rl.settings import GrpoSettings, KlSettings, PpoSettings, RolloutSettings
 from chatwright.train.rl.source import RolloutSource
 from chatwright.train.setup import Data, Prepared, Setup, steps_of
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a `RolloutSource` is made of."""
+def prepare_rollouts(
+    setup: Setup,
+    settings: PpoSettings | GrpoSettings,
+    source_type: type[RolloutSource],
+    objective: PolicyObjective,
+    *,
+    mix: tuple[float, int] = (0.0, 0),
+) -> Prepared:
+    """Read the prompts, find who judges and who the reference is, and plan the run.
 
-    actors: Actors
-    prompts: Prompts
-    context: int
-    log: SampleLog
-    pretrain: tuple[Plan, float] | None
-
-
-def prepare_parts(
-    setup: Setup, settings: RolloutSettings, kl: KlSettings, mix: tuple[float, int] = (0.0, 0)
-) -> Parts:
-    """Read the prompts, find who judges and who the reference is.
-
-    `mix` is how much documents count, and how many tokens of them a step takes. Raises `UsageError`
-    or `TrainingError` naming the key that is missing or does not fit.
+    `mix` is how much documents count, and how many tokens of them a step takes. Held-out prompts
+    are those of the validation data. Raises `UsageError` or `TrainingError` naming the key that is
+    missing or does not fit.
     """
     if setup.settings.tokens is not None:
         raise UsageError(
@@ -50,47 +44,26 @@ def prepare_parts(
         )
     talk = [(data, weight) for data, weight in setup.data if not _documents(data)]
     documents = [(data, weight) for data, weight in setup.data if _documents(data)]
-    if bool(mix[0]) != bool(documents):
-        raise UsageError(
-            "documents are among the data and pretrain_mix is 0"
-            if documents
-            else "pretrain_mix needs documents, and there are none among the data",
-            where=f"stage {setup.stage}: {setup.settings.objective}.pretrain_mix",
-            hint="name a dataset of documents beside the prompts and set pretrain_mix, or neither",
-        )
-    pretrain = None
-    if documents:
-        plan = Plan(
-            [Mixed(setup.opener.open(data, "pretrain"), weight) for data, weight in documents],
-            length=min(setup.numbers.length, mix[1]),
-            rows_per_step=-(-mix[1] // min(setup.numbers.length, mix[1])),
-            seed=setup.seed,
-            chat=False,
-            stage=setup.stage,
-        )
-        pretrain = (plan, mix[0])
-    actors = Actors(setup.model, setup.tokenizer, _reference(setup, kl), judge_of(setup))
-    return Parts(
+    pretrain = _pretrain(setup, documents, mix)
+    actors = Actors(setup.model, setup.tokenizer, _reference(setup, settings.kl), judge_of(setup))
+    source = source_type(
         actors,
         _prompts(setup, settings, talk, _places(setup)),
-        setup.numbers.length,
-        SampleLog(setup.folder, settings.samples),
-        pretrain,
+        settings,
+        settings.kl,
+        seed=setup.seed,
+        context=setup.numbers.length,
+        log=SampleLog(setup.folder, settings.samples),
+        pretrain=pretrain,
     )
-
-
-def prepared(
-    setup: Setup, source: RolloutSource, objective: PolicyObjective, parts: Parts
-) -> Prepared:
-    """The run: as many steps as were asked for, with held-out prompts where there are some."""
     held_out = None
     if setup.validation is not None:
         held_out = HeldOutPrompts(
-            parts.actors,
-            _prompts(setup, source.settings, [(setup.validation, 1.0)]),
-            source.settings,
+            actors,
+            _prompts(setup, settings, [(setup.validation, 1.0)]),
+            settings,
             seed=setup.seed,
-            context=parts.context,
+            context=setup.numbers.length,
         )
     total = steps_of(setup.settings, setup.numbers, source.end_after)
     return Prepared(objective, source, total, validation=held_out)
@@ -121,6 +94,33 @@ def model_reward(model: Transformer, tokenizer: Tokenizer) -> RewardFunction:
         return [float(score) for score in score_conversations(model, tokenizer, talks)]
 
     return reward_model
+
+
+def _pretrain(
+    setup: Setup, documents: Sequence[tuple[Data, float]], mix: tuple[float, int]
+) -> tuple[Plan, float] | None:
+    """The order of the documents that are learnt beside the answers, and how much they count."""
+    weight, tokens = mix
+    if bool(weight) != bool(documents):
+        raise UsageError(
+            "documents are among the data and pretrain_mix is 0"
+            if documents
+            else "pretrain_mix needs documents, and there are none among the data",
+            where=f"stage {setup.stage}: {setup.settings.objective}.pretrain_mix",
+            hint="name a dataset of documents beside the prompts and set pretrain_mix, or neither",
+        )
+    if not documents:
+        return None
+    length = min(setup.numbers.length, tokens)
+    plan = Plan(
+        [Mixed(setup.opener.open(data, "pretrain"), share) for data, share in documents],
+        length=length,
+        rows_per_step=-(-tokens // length),
+        seed=setup.seed,
+        chat=False,
+        stage=setup.stage,
+    )
+    return plan, weight
 
 
 def _reference(setup: Setup, kl: KlSettings) -> Transformer | None:
