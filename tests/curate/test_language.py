@@ -12,12 +12,14 @@ from language_lines import LINES
 from pydantic import ValidationError
 
 from chatwright.curate.candidate import Candidate
+from chatwright.curate.executors import Guard
 from chatwright.curate.lang import votes
 from chatwright.curate.lang.lines import line_languages, may_be_mixed, shares, without
 from chatwright.curate.lang.scripts import line_scripts, main_script, script_letters
 from chatwright.curate.lang.settings import LanguageSettings
 from chatwright.curate.lang.step import LanguageStep, make_step
 from chatwright.curate.language import Language, detect_language, detect_languages, sample
+from chatwright.curate.rules import Stages
 from chatwright.records import Document
 
 EN = " ".join(LINES["en"])
@@ -264,10 +266,12 @@ def test_one_bad_row_does_not_take_the_others(monkeypatch: pytest.MonkeyPatch) -
         return Language("en", 1.0)
 
     monkeypatch.setattr(module, "tell_language", fail)
-    rows = [Candidate(Document(t, t, t, "s"), "c", t) for t in ("good one", "bad one", "good two")]
-    LanguageStep(LanguageSettings())(rows)
-    assert [row.dropped for row in rows] == [False, True, False]
-    assert rows[1].lines[0].rule == "error" and "no" in (rows[1].lines[0].detail or "")
+    rows = [Document(t, t, t, "s") for t in ("good one", "bad one", "good two")]
+    steps = Stages((), (LanguageStep(LanguageSettings()),))
+    judged = steps(list(enumerate(rows)), "c", Guard())
+    assert [one.whole.dropped for one in judged] == [False, True, False]
+    (line,) = judged[1].whole.lines
+    assert line.rule == "error" and "no" in (line.detail or "")
 
 
 def test_wrong_settings_are_named() -> None:
