@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +68,20 @@ def run(workspace: Workspace) -> Run:
         return Dataset.open(context.output)
 
     return stage
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[Any]:
+    """One Ray for all tests: an executor joins what runs already."""
+    found = pytest.importorskip("ray", reason="Ray is an extra: pip install 'chatwright[ray]'")
+    found.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=128 << 20,
+        # What it unpickles is in these modules, which are no part of an installed package.
+        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},
+    )
+    yield found
+    found.shutdown()

@@ -8,11 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from chatwright.curate.shards import Shards
 from chatwright.records import Conversation, Dataset, Message, content_id, write_dataset
@@ -27,7 +24,7 @@ SENTENCES = [
         ("baker", "sells", "loaf", "market"),
     )
 ]
-SHARED = "This paragraph stands in many pages of the corpus, and only one of them may keep it. " * 3
+SHARED = "This paragraph stands in many pages of the corpus, and only one of them may keep it. " * 4
 
 
 def pages(count: int) -> list[tuple[str, str]]:
@@ -45,18 +42,9 @@ def told(dataset: Dataset) -> list[tuple[Any, ...]]:
     return [(e.row_id, e.action, e.rule, e.value, e.bound, e.other_id) for e in dataset.ledger]
 
 
-@pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
-    """One Ray for all: an executor joins what runs already."""
-    found = pytest.importorskip("ray", reason="Ray is an extra: pip install 'chatwright[ray]'")
-    found.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    found.shutdown()
-
-
-def test_executors_and_workers_give_the_same_bytes(ray: None, collected: Any, run: Any) -> None:
-    source = collected("pages", pages(300))
-    assert len(Shards.of(source)) == 5
+def test_executors_and_workers_give_the_same_bytes(ray: Any, collected: Any, run: Any) -> None:
+    source = collected("pages", pages(200))
+    assert len(Shards.of(source)) == 4
     dedup = {"near": True, "lines": True}
     digests, ledgers, prints = set(), [], set()
     for executor, workers in (("local", 0), ("local", 1), ("local", 2), ("ray", 1), ("ray", 2)):
@@ -69,9 +57,9 @@ def test_executors_and_workers_give_the_same_bytes(ray: None, collected: Any, ru
     assert len(digests) == len(prints) == 1
     assert all(ledger == ledgers[0] for ledger in ledgers)
     rules = Counter(rule for _, _, rule, *_ in ledgers[0])
-    # 30 copies, of which those that end in the shared paragraph are near-duplicates only.
-    assert rules["duplicate-document"] == 21 and rules["near-duplicate"] >= 9
-    assert rules["duplicate-paragraphs"] > 30
+    # 20 copies, of which those that end in the shared paragraph are near-duplicates only.
+    assert rules["duplicate-document"] == 14 and rules["near-duplicate"] >= 6
+    assert rules["duplicate-paragraphs"] > 20
 
 
 PROGRAM = """
@@ -96,13 +84,13 @@ if __name__ == "__main__":
 def test_killed_and_run_again_gives_the_same_bytes(
     collected: Any, run: Any, workspace: Any, tmp_path: Path
 ) -> None:
-    collected("pages", pages(900))
+    collected("pages", pages(300))
     expected = run("curate", "expected", input="pages", workers=0, dedup={"near": True})
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(workspace.root)]
     shards = workspace.runs / "corpus" / "shards" / "first"
-    for done in (1, 6):
+    for done in (1, 3):
         process = subprocess.Popen(command, start_new_session=True)
         end = time.monotonic() + 120
         while len(list(shards.glob("shard-*"))) < done and process.poll() is None:

@@ -176,6 +176,8 @@ def test_wrong_settings_and_inputs_are_said(collected: Any, run: Any, workspace:
         ("<p>x", "text/html", True),
         ("<p>x", "application/xhtml+xml", True),
         ("<html>", "text/markdown", False),
+        ("<!DOCTYPE html><p>x", "text/plain", True),
+        ("Write <html> first", "text/plain", False),
         ("\ufeff <!DOCTYPE html>", None, True),
         ("<p>not a page</p>", None, False),
     ],

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chatwright
+from chatwright.curate import why
 from chatwright.curate.explain_words import SENTENCES, words_of
 from chatwright.curate.measures import MEASURES
 from chatwright.curate.measuring.lines import LineRules
@@ -18,7 +19,7 @@ from chatwright.curate.normal.step import DETAILS
 from chatwright.curate.privacy.kinds import PII_TYPES
 from chatwright.curate.quality import load_preset, preset_names
 from chatwright.curate.safety.settings import SCORES
-from chatwright.records import LedgerEntry
+from chatwright.records import Conversation, LedgerEntry, Message, Parent, write_dataset
 from chatwright.records.schema import Action
 
 SOURCE = Path(chatwright.__file__).parent
@@ -26,8 +27,6 @@ ACTIONS: tuple[Action, ...] = ("keep", "drop", "edit", "merge")
 # Where a call's rule stands among its arguments.
 _PLACES = {"drop": 0, "edit": 0, "merge": 0, "Lost": 0, "_Bad": 0, "Note": 0}
 _PLACES |= {"Failed": 1, "Line": 2, "LedgerEntry": 4}
-# Names that a crawl's metadata or a caller gives: no rules of ours.
-_NO_RULES: set[str] = set()
 
 
 def entry(action: Action, rule: str, **more: object) -> LedgerEntry:
@@ -82,7 +81,7 @@ def made_rules() -> list[tuple[Action, str]]:
         *(("drop", r) for r in ("quality-model", "perplexity", "robots", "opt-out", "noindex")),
         *((a, "mixture") for a in ("keep", "drop")),
         *(("keep", r) for r in ("questions", "chunks", "label", "test-item", "revisit")),
-    ]  # type: ignore[return-value]
+    ]
 
 
 def is_general(action: Action, rule: str) -> bool:
@@ -100,7 +99,7 @@ def test_every_rule_of_the_code_has_words() -> None:
     silent = {
         rule: file
         for rule, file in found.items()
-        if rule not in _NO_RULES and all(is_general(action, rule) for action in ACTIONS)
+        if all(is_general(action, rule) for action in ACTIONS)
     }
     assert not silent, f"no sentence in explain_words.py for: {silent}"
 
@@ -155,3 +154,48 @@ def test_line_rules_of_ones_own_are_named() -> None:
     assert LineRules(phrases={"cookies": ("cookie",)}, source="me").phrases
     said = words_of(entry("edit", "line-cookies", value=1.0), "")
     assert said == "edited: 1 line taken out by the rule for lines 'cookies'"
+
+
+def test_a_conversation_is_followed_through_every_dataset(tmp_path: Path) -> None:
+    """Redacted twice, then dropped for one that is nearly the same, which stays."""
+    chats = [
+        Conversation(
+            f"c{n}", [Message("user", f"hi {n}"), Message("assistant", "hello")], f"chat:{n}", "s"
+        )
+        for n in range(2)
+    ]
+    stages = ("read", "first", "second")
+    for above, stage in zip((None, *stages), stages, strict=False):
+        before = [] if above is None else [Parent(above, above, f"../{above}")]
+        with write_dataset(
+            tmp_path / stage, Conversation, stage=stage, fingerprint=stage, settings={},
+            parents=before,
+        ) as out:  # fmt: skip
+            for chat in chats[: 1 if stage == "second" else 2]:
+                out.write(chat)
+            line = ("c1", "chat:1", stage)
+            if stage == "read":
+                out.log(LedgerEntry(*line, "keep", "read", 10.0, detail="bytes"))
+                continue
+            done = "replaced by its type"
+            out.log(LedgerEntry(*line, "edit", "pii-email", 1.0, detail=done))
+            if stage == "first":
+                out.log(LedgerEntry(*line, "keep", "curated", 3.0))
+                continue
+            out.log(LedgerEntry(*line, "drop", "near-duplicate", 0.9, "below 0.7", "c0"))
+            out.log(LedgerEntry("c0", "chat:0", stage, "merge", "near-duplicate", 1.0))
+            out.log(LedgerEntry("c0", "chat:0", stage, "keep", "curated", 3.0))
+    told = why(tmp_path / "second", "chat:1")
+    assert told.status == "dropped"
+    assert [t.entry.stage for t in told.told] == ["read", "first", "first", "second", "second"]
+    assert "before" not in told.told[1].words
+    assert told.told[3].words == (
+        "edited: e-mail addresses, 1 in all, replaced by its type; it was looked for in "
+        f"{tmp_path / 'first'} before"
+    )
+    assert "nearly the same as chat:0" in told.told[-1].words and "0.9" in told.told[-1].words
+    (survivor,) = told.others
+    assert (survivor.uri, survivor.status) == ("chat:0", "kept")
+    assert told.lines[-1] == f"  - kept: chatwright why {tmp_path / 'second'} chat:0"
+    assert told.to_json()["others"] == [{"row_id": "c0", "uri": "chat:0", "status": "kept"}]
+    assert "one row nearly the same" in why(tmp_path / "second", "c0").told[-2].words

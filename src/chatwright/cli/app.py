@@ -16,6 +16,7 @@ from chatwright.cli.compare import compare
 from chatwright.cli.compress import compress
 from chatwright.cli.conversations import conversations
 from chatwright.cli.curate import curate
+from chatwright.cli.datasheet import datasheet
 from chatwright.cli.evaluate import evaluate, tasks
 from chatwright.cli.export import export
 from chatwright.cli.label import label
@@ -42,6 +43,7 @@ for verb in (
     serve,
     curate,
     why,
+    datasheet,
     evaluate,
     tasks,
     compare,

@@ -76,14 +76,28 @@ def curate(
     Example: `chatwright curate ./crawl.warc.gz --name news --preset fineweb --language en`
     """
     from collections import Counter
+    from shlex import quote
 
     from chatwright.build import build
     from chatwright.cli.console import console, print_json, print_table
     from chatwright.cli.progress import make_progress
+    from chatwright.errors import DataError, UsageError
+    from chatwright.govern.datasheet.stage import write_datasheet
     from chatwright.recipe import parse_recipe
     from chatwright.records import Dataset
     from chatwright.workspace import Workspace
 
+    if key_env and privacy != "pseudonym":
+        raise UsageError(
+            "only pseudonyms have a key", where="--key-env", hint="say --privacy pseudonym as well"
+        )
+    if privacy == "pseudonym" and not key_env:
+        raise UsageError(
+            "pseudonyms need a key, so that the same person stays one person",
+            where="--privacy",
+            hint="export PSEUDONYM_KEY=$(openssl rand -hex 32), keep it, "
+            "and say --key-env PSEUDONYM_KEY",
+        )
     presets = preset or ["documentation"]
     kind = rows or ("conversations" if presets == ["chat"] else "documents")
     each = {"license": license, "include": include, "text_column": text_column}
@@ -124,22 +138,40 @@ def curate(
             if action != "keep"
         }
     )
+    sheet = write_datasheet(dataset.path, name=f"{name}/curated")
     if json:
         print_json(
             {
                 "dataset": str(dataset.path),
+                "datasheet": str(sheet.page),
                 "rows": len(dataset),
                 "counts": dataset.info.counts,
                 "rules": [{"action": a, "rule": r, "rows": n} for (a, r), n in acted.items()],
             }
         )
         return
+    if not dataset.info.counts["in"]:
+        read = "conversations" if kind == "conversations" and not own else "documents"
+        raise DataError(
+            f"no row was read: the sources hold no {read}",
+            where=", ".join(sources),
+            hint="--rows documents reads pages and texts, --rows conversations reads messages; "
+            "the preset chat alone means conversations",
+        )
     apart = 0 if own else _unlicensed(result.outputs["collected"])
     console().print(f"{name}/curated: {len(dataset):,} rows at {dataset.path}", markup=False)
+    console().print(f"data sheet: {sheet.page}", markup=False, soft_wrap=True)
     if acted:
         print_table(
             ["action", "rule", "rows#"],
             [(action, rule, f"{count:,}") for (action, rule), count in acted.most_common()],
+        )
+    if len(dataset) < dataset.info.counts["in"]:
+        gone = next(e.uri for e in dataset.ledger if e.action == "drop")
+        console().print(
+            f"Why one of them went: chatwright why {name}/curated {quote(gone)}",
+            markup=False,
+            soft_wrap=True,
         )
     if apart:
         console().print(

@@ -32,6 +32,7 @@ _COLLECT = {
     ("drop", "missing-column"): "dropped: a column that it needs is not there{note}",
     ("drop", "bad-conversation"): "dropped: it is no conversation that can be read{note}",
     ("drop", "bad-preference"): "dropped: it is no pair of answers that can be read{note}",
+    ("drop", "tie"): "dropped: its two answers are the same, so that none is preferred",
     ("drop", "empty-answer"): "dropped: {detail}",
     ("drop", "prompts-differ"): "dropped: its two answers are not to the same prompt{note}",
     ("drop", "http-status"): "dropped: the server answered with status {value}, not {bound}",

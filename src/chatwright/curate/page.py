@@ -17,7 +17,7 @@ def is_html(text: str, media_type: str | None, how: How = "auto") -> bool:
     """Whether a document's text is to be read as HTML."""
     if how != "auto":
         return how == "html"
-    if media_type:
+    if media_type and media_type != "text/plain":  # a column of a table may hold pages
         return "html" in media_type.lower()
     start = text[:1000].lstrip("\ufeff \t\r\n").lower()
     return start.startswith(("<!doctype html", "<html", "<head", "<body"))

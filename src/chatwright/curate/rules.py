@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatwright.curate.candidate import Candidate, Step
 from chatwright.curate.executors import Guard
@@ -163,7 +163,11 @@ def _edit_messages(step: Step, one: Judged) -> None:
         whole.meta = _added(whole.meta, part.meta)
         whole.dropped = whole.dropped or part.dropped
     whole.lines += sorted(summed.values(), key=lambda line: line.action == "drop")
-    one.messages = [part.text for part in parts]
+    # A page ends in a line break, and a message as its author ended it.
+    one.messages = [
+        part.text if before.endswith("\n") else part.text.rstrip("\n")
+        for before, part in zip(one.messages, parts, strict=True)
+    ]
     whole.text = _SEPARATOR.join(one.messages)
 
 
@@ -192,13 +196,34 @@ def _try(step: Step, candidates: list[Candidate]) -> None:
         except BaseException as error:
             only.drop("error", detail=what_went_wrong(error))
         return
-    before = [(c.text, list(c.lines), dict(c.meta), dict(c.measures)) for c in candidates]
+    before = [_Before.of(candidate) for candidate in candidates]
     try:
         step(candidates)
     except _NOT_THE_ROWS:
         raise
     except BaseException:
-        for candidate, (text, lines, meta, measures) in zip(candidates, before, strict=True):
-            candidate.text, candidate.lines, candidate.meta = text, lines, meta
-            candidate.measures, candidate.dropped = measures, False
+        for candidate, as_it_was in zip(candidates, before, strict=True):
+            as_it_was.restore(candidate)
             _try(step, [candidate])
+
+
+class _Before(NamedTuple):
+    """What steps change of a candidate; its lines only grow."""
+
+    text: str
+    title: str | None
+    anchors: list[tuple[str, str | None]]
+    language: Language
+    measures: dict[str, float]
+    meta: dict[str, Any]
+    n_lines: int
+
+    @classmethod
+    def of(cls, one: Candidate) -> _Before:
+        measures, meta = one.measures.copy(), one.meta.copy()
+        return cls(one.text, one.title, one.anchors, one.language, measures, meta, len(one.lines))
+
+    def restore(self, one: Candidate) -> None:
+        one.text, one.title, one.anchors, one.language = self[:4]
+        one.measures, one.meta, one.dropped = self.measures, self.meta, False
+        del one.lines[self.n_lines :]

@@ -11,7 +11,7 @@ from chatwright.curate.dedup import DedupSettings, JoinResult, join
 from chatwright.curate.executors import Executor
 from chatwright.curate.passes import FirstPass, SecondPass, shard_folder
 from chatwright.curate.rules import Stages
-from chatwright.curate.shards import POSITION, ShardFiles, Shards, count_rules
+from chatwright.curate.shards import POSITION, ShardFiles, Shards, count_rules, remove_unfinished
 from chatwright.progress import Progress
 from chatwright.records import Dataset, DatasetWriter
 
@@ -43,6 +43,7 @@ class Curation:
         first = self.scratch / "first"
         task = FirstPass(shards, first, self.stage, kind, self.stages, self.dedup)
         numbers = range(len(shards))
+        remove_unfinished(first)
         with self.progress.task("curate", total=len(self.dataset)) as bar:
             for _, n_rows in executor.run(task, numbers):
                 bar.advance(n_rows)
@@ -71,6 +72,7 @@ class Curation:
                 previous=found,
             )
             second = scratch / "second"
+            remove_unfinished(second)
             task = SecondPass(shards, first, second, self.stage, kind, found, self.again, gone)
             failed: set[int] = set()
             with self.progress.task("duplicates", total=len(shards)) as bar:

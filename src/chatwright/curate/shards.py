@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chatwright.records import Conversation, Dataset, LedgerEntry, Row
-from chatwright.records.atomic import atomic_folder
 
 _FEWEST, _MOST, _WANTED = 64, 1_000, 128
 # Rows that are worked on together: as many as these, or fewer where they are long.
@@ -22,6 +24,8 @@ _ROWS_AT_ONCE, _CHARACTERS_AT_ONCE = 256, 4_000_000
 
 POSITION = pa.field("position", pa.int64())
 LEDGER = pa.schema([*LedgerEntry.schema, POSITION])
+_LINE = LedgerEntry.schema.names
+_PARTIAL = ".partial"
 _SUMMARY = b"chatwright.summary"
 
 
@@ -80,7 +84,17 @@ class ShardFiles:
 
     @property
     def done(self) -> bool:
-        return self.folder.exists()
+        """Whether they are there, and whole: they are not synced, and a machine may lose power."""
+        if not self.folder.exists():
+            return False
+        try:
+            for path in self.folder.glob("*.parquet"):
+                pq.read_metadata(path)
+            self.summary()
+        except (pa.ArrowException, OSError, TypeError, KeyError):
+            shutil.rmtree(self.folder)
+            return False
+        return True
 
     def rows(self) -> Iterator[pa.Table]:
         return _parts(self.folder / "rows.parquet")
@@ -161,18 +175,34 @@ class ShardWriter:
 @contextmanager
 def shard_writer(folder: Path, row_type: type[Row]) -> Iterator[ShardWriter]:
     """Write a shard's files; they appear in `folder` when the block ends well, all or none."""
-    with atomic_folder(folder) as partial:
-        out = ShardWriter(partial, row_type)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
+    partial.mkdir(parents=True)
+    out = ShardWriter(partial, row_type)
+    try:
+        yield out
+        out.finish()
         try:
-            yield out
-            out.finish()
-        finally:
-            out.close()
+            partial.rename(folder)
+        except OSError as error:
+            # Another machine has done it as well, and has written the same.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    finally:
+        out.close()
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Take away what writers of shards in `folder` left when they were killed."""
+    for partial in folder.glob(f".*{_PARTIAL}"):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def ledger_values(position: int, lines: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
     """A row's lines as Arrow takes them."""
-    return [line.to_arrow() | {"position": position} for line in lines]
+    return [
+        {**{name: getattr(line, name) for name in _LINE}, "position": position} for line in lines
+    ]
 
 
 def count_rules(ledger: pa.Table) -> Counter[str]:

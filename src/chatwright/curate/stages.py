@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
@@ -35,6 +36,8 @@ from chatwright.errors import DataError
 from chatwright.records import Conversation, Dataset, Document, LedgerEntry
 from chatwright.stage import StageContext, StageKind, StageSettings
 from chatwright.workspace import Workspace
+
+_LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")
 
 
 class CurateSettings(StageSettings):
@@ -69,6 +72,9 @@ class CurateSettings(StageSettings):
     def _one_language(self) -> Self:
         if self.language is not None and (self.languages is not None or self.language_confidence):
             raise ValueError("give `language`, or `languages` and `language_confidence`; not both")
+        for code in self.languages or ():
+            if not _LANGUAGE_CODE.fullmatch(code):
+                raise ValueError(f"{code!r} is no language code: two or three letters, as en or zh")
         return self
 
     @property

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from chatwright.govern.contents import ModelContents, gather
+from chatwright.govern.datasheet.stage import DATASHEET
 from chatwright.govern.page import render_report
 from chatwright.records import atomic_folder, disk_errors, write_atomic
 from chatwright.records.results import walk
@@ -69,4 +70,4 @@ def _refresh_card(model: ModelContents, context: StageContext) -> None:
             write_atomic(model.path / "README.md", model.card)
 
 
-STAGES = [StageKind("report", ReportSettings, run_report, "runs")]
+STAGES = [StageKind("report", ReportSettings, run_report, "runs"), DATASHEET]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ _ROWS_PER_PART = 50_000
 _ROWS_PER_BATCH = 1_000
 # Of one row group: whoever reads a few of its rows holds all of it in memory.
 _CHARACTERS_PER_BATCH = 16_000_000
+_BYTES_HELD = 128 << 20  # what `slice` reads at once and keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Dataset:
     def slice(self, start: int, stop: int, size: int = 64) -> Iterator[list[Any]]:
         """Rows from position `start` up to `stop`, in lists of at most `size`.
 
-        Only the row groups that hold them are read.
+        Only the row groups that hold them are read, and the last one is kept for the next call.
         """
         at = 0
         for part in self.info.parts:
@@ -206,7 +208,13 @@ class Dataset:
                         length = file.metadata.row_group(group).num_rows
                         if at < stop and at + length > start:
                             first, last = max(0, start - at), min(length, stop - at)
-                            yield from self._of_group(file, group, first, last, size)
+                            for table in self._of_group(file, part, group, size):
+                                some = table.slice(first, max(0, last - first)).to_pylist()
+                                first, last = max(0, first - len(table)), last - len(table)
+                                if some:
+                                    yield [self.row_type.from_arrow(values) for values in some]
+                                if last <= 0:
+                                    break
                         at += length
             except (pa.ArrowException, OSError) as error:
                 raise DataError(
@@ -218,17 +226,15 @@ class Dataset:
                 return
 
     def _of_group(
-        self, file: pq.ParquetFile, group: int, first: int, last: int, size: int
-    ) -> Iterator[list[Any]]:
-        at = 0
-        for batch in file.iter_batches(size, row_groups=[group]):
-            begin, end = max(0, first - at), min(len(batch), last - at)
-            at += len(batch)
-            if begin < end:
-                wanted = batch.slice(begin, end - begin).to_pylist()
-                yield [self.row_type.from_arrow(values) for values in wanted]
-            if at >= last:
-                return
+        self, file: pq.ParquetFile, part: dict[str, Any], group: int, size: int
+    ) -> Iterator[pa.Table | pa.RecordBatch]:
+        """A row group in parts of `size` rows; read as it comes where it is a large one."""
+        if file.metadata.row_group(group).total_byte_size > _BYTES_HELD:
+            yield from file.iter_batches(size, row_groups=[group])
+            return
+        table = _row_group(self.path / part["file"], part["digest"], group)
+        for begin in range(0, len(table), size):
+            yield table.slice(begin, size)
 
     def table(self, columns: Sequence[str] | None = None, filter: Any = None) -> pa.Table:
         """The rows, or some columns of them, as one Arrow table."""
@@ -243,6 +249,13 @@ class Dataset:
         """Rows whose id or uri is `id_or_uri`."""
         match = (pc.field("id") == id_or_uri) | (pc.field("uri") == id_or_uri)
         return [self.row_type.from_arrow(v) for v in self.table(filter=match).to_pylist()]
+
+
+@lru_cache(maxsize=1)
+def _row_group(path: Path, digest: str, group: int) -> pa.Table:
+    """A row group of a part; the one read last is not read again for its next rows."""
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(group)
 
 
 class _Parts:

@@ -75,6 +75,7 @@ _BY_FILE: tuple[tuple[str, ResultKind], ...] = (
     ("audit.json", "audit"),
     ("bias.json", "audit"),
     ("report.html", "report"),
+    ("datasheet.html", "report"),
     ("lineage.json", "model"),
 )
 
