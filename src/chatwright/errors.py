@@ -6,6 +6,9 @@ three parts and no traceback. Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 
 class ChatwrightError(Exception):
     """What was wrong (`message`), where (file, row or key) and what to do next (`hint`)."""
@@ -21,6 +24,16 @@ class ChatwrightError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}\n  → {self.hint}" if self.hint else text
+
+    def __reduce__(self) -> tuple[Callable[..., ChatwrightError], tuple[Any, ...]]:
+        # Pickle would call the class with three positions: it goes through process pools.
+        return _again, (type(self), self.message, self.where, self.hint)
+
+
+def _again(
+    kind: type[ChatwrightError], message: str, where: str | None, hint: str | None
+) -> ChatwrightError:
+    return kind(message, where=where, hint=hint)
 
 
 class DataError(ChatwrightError):

@@ -222,7 +222,7 @@ def test_killed_at_awkward_moments(collected: Any, run: Any, workspace: Any, pro
 
 
 def test_workers_end_with_the_program(collected: Any, program: Any) -> None:
-    collected("pages", pages(900))
+    collected("pages", pages(300))
     process = program(workers=1)
     children: list[psutil.Process] = []
     end = time.monotonic() + 60
@@ -312,3 +312,5 @@ def test_a_heading_that_goes_with_its_paragraph_has_no_anchor(collected: Any, ru
     rows = list(run("curate", "corpus", input="pages", workers=0).rows)
     names = [[anchor for _, anchor in row.meta["anchors"]] for row in rows]
     assert names == [["top", "own", "same"]] * 2 + [["top", "own"]] * 2
+    again = list(run("curate", "again", input="corpus", workers=0).rows)
+    assert [row.meta["anchors"] for row in again] == [row.meta["anchors"] for row in rows]

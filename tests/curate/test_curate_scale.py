@@ -90,17 +90,15 @@ def test_killed_and_run_again_gives_the_same_bytes(
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(workspace.root)]
     shards = workspace.runs / "corpus" / "shards" / "first"
-    for done in (1, 3):
-        process = subprocess.Popen(command, start_new_session=True)
-        end = time.monotonic() + 120
-        while len(list(shards.glob("shard-*"))) < done and process.poll() is None:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(command, start_new_session=True)
+    end = time.monotonic() + 120
+    while len(list(shards.glob("shard-*"))) < 2 and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     assert not (workspace.datasets / "test" / "corpus").exists()
-    made = {p.name: p.stat().st_mtime_ns for p in shards.glob("shard-*")}
-    assert made
+    assert list(shards.glob("shard-*"))
     process = subprocess.Popen(command)
     assert process.wait(120) == 0
     corpus = Dataset.open(workspace.datasets / "test" / "corpus")

@@ -122,13 +122,13 @@ def test_the_number_of_workers_changes_no_byte(collected: Any, run: Any) -> None
     many = [(f"{n}-{name}", text) for n in range(3) for name, text in PAGES]
     collected("pages", many)
     digests, ledgers = [], []
-    for workers in (0, 1, 2):
+    for workers in (0, 2):
         corpus = run("curate", f"corpus{workers}", input="pages", workers=workers)
         digests.append(corpus.info.content_digest)
         ledgers.append([(e.row_id, e.action, e.rule, e.value, e.other_id) for e in corpus.ledger])
         assert corpus.info.settings.get("workers") is None
-    assert digests[0] and digests[0] == digests[1] == digests[2]
-    assert ledgers[0] == ledgers[1] == ledgers[2]
+    assert digests[0] and digests[0] == digests[1]
+    assert ledgers[0] == ledgers[1]
 
 
 def test_a_page_that_takes_too_long_is_a_line_and_not_a_crash(collected: Any, run: Any) -> None:
@@ -180,9 +180,10 @@ def test_wrong_settings_and_inputs_are_said(collected: Any, run: Any, workspace:
         ("Write <html> first", "text/plain", False),
         ("\ufeff <!DOCTYPE html>", None, True),
         ("<p>not a page</p>", None, False),
+        ("<html>", 5, True),
     ],
 )
-def test_what_is_read_as_html(text: str, media_type: str | None, html: bool) -> None:
+def test_what_is_read_as_html(text: str, media_type: object, html: bool) -> None:
     assert is_html(text, media_type) is html
     assert is_html(text, media_type, "none") is False
 
@@ -196,7 +197,7 @@ _TEXTS = st.lists(
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(_TEXTS, st.integers(1, 2))
 def test_each_row_gets_exactly_one_final_line(

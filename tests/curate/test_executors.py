@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from chatwright.curate.executors import Executor, Failure, Guard, Limits, make_executor
-from chatwright.errors import ChatwrightError
+from chatwright.curate.executors.local import LocalExecutor
+from chatwright.errors import ChatwrightError, SourceError
 
 ROWS = 4
 
@@ -77,6 +78,8 @@ def test_every_shard_once(workers: int) -> None:
 
 def test_ray_does_the_same(ray: Any, tmp_path: Path) -> None:
     orders = {1: ("die once", str(tmp_path / "mark")), 6: ("sleep", "60"), 9: ("die", "")}
+    with make_executor("ray", None, Limits()) as every:
+        assert every._size == 2  # type: ignore[attr-defined]
     # One more than there are cores: it never gets its place, and nobody waits for it.
     executor = make_executor("ray", 3, Limits(seconds=1))
     assert everything(executor, Work(orders), 3) == {
@@ -84,6 +87,14 @@ def test_ray_does_the_same(ray: Any, tmp_path: Path) -> None:
         1: ["4", "5", "timeout", "7"],
         2: ["8", "died", "10", "11"],
     }
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(SourceError, match=r"RAY_ADDRESS=127\.0\.0\.1:1: Ray cannot be used"):
+        everything(make_executor("ray", 1, Limits()), Work({}), 1)
 
 
 def test_bad_rows_fail_alone(tmp_path: Path) -> None:
@@ -136,6 +147,19 @@ def test_a_reader_that_stops_leaves_no_process() -> None:
         results = executor.run(Work({}), range(40))
         next(iter(results))
     assert set(multiprocessing.active_children()) <= before
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it there")
+def test_a_worker_never_hears_ctrl_c() -> None:
+    """Not even while it starts, when Python would print a traceback."""
+    with LocalExecutor(2, Limits()) as executor:
+        results = executor.run(Work({}), range(8))
+        next(results)
+        for worker in executor._workers:
+            status = Path(f"/proc/{worker.process.pid}/status").read_text()
+            (blocked,) = [line.split()[1] for line in status.splitlines() if "SigBlk" in line]
+            assert int(blocked, 16) >> (signal.SIGINT - 1) & 1
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_worker_ends_when_its_parent_is_gone() -> None:

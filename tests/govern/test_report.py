@@ -163,8 +163,7 @@ def test_broken_results_are_named(built: Built) -> None:
 
 
 def test_settings_name_stages() -> None:
-    (kind,) = STAGES
-    assert kind.kind == "report"
+    (kind,) = [kind for kind in STAGES if kind.kind == "report"]
     assert kind.settings.model_validate({"stages": ["a", "b"]}).referenced() == ["a", "b"]
     with pytest.raises(ValueError):
         kind.settings.model_validate({"stages": []})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -141,3 +142,18 @@ def test_a_reader_never_sees_half_a_folder(tmp_path: Path) -> None:
         (folder / "b").write_text("2")
         assert (path / "a").exists()
     assert [p.name for p in path.iterdir()] == ["b"]
+
+
+def test_killed_between_the_renames_the_old_result_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "corpus"
+    save(path, "old")
+    path.rename(tmp_path / ".corpus.0123abcd.replaced.partial")
+    with pytest.raises(RuntimeError), atomic_folder(path):
+        raise RuntimeError("the next writer fails as well")
+    assert Dataset.open(path).fingerprint == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_errors_go_through_process_pools() -> None:
+    error = pickle.loads(pickle.dumps(DataError("bad", where="here", hint="mend it")))
+    assert (type(error), str(error)) == (DataError, "here: bad\n  → mend it")

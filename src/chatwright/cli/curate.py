@@ -9,6 +9,8 @@ import typer
 
 from chatwright.cli.options import JsonOption, WorkspaceOption
 
+_LOOKED_AT = 20_000  # lines of the ledger, for an example of a row that went
+
 _Mode = Literal["tag", "mask", "pseudonym", "drop"]
 
 
@@ -76,6 +78,7 @@ def curate(
     Example: `chatwright curate ./crawl.warc.gz --name news --preset fineweb --language en`
     """
     from collections import Counter
+    from itertools import islice
     from shlex import quote
 
     from chatwright.build import build
@@ -167,12 +170,13 @@ def curate(
             [(action, rule, f"{count:,}") for (action, rule), count in acted.most_common()],
         )
     if len(dataset) < dataset.info.counts["in"]:
-        gone = next(e.uri for e in dataset.ledger if e.action == "drop")
-        console().print(
-            f"Why one of them went: chatwright why {name}/curated {quote(gone)}",
-            markup=False,
-            soft_wrap=True,
-        )
+        early = islice(dataset.ledger, _LOOKED_AT)
+        if gone := next((e.uri or e.row_id for e in early if e.action == "drop"), None):
+            console().print(
+                f"why one of them went: chatwright why {name}/curated {quote(gone)}",
+                markup=False,
+                soft_wrap=True,
+            )
     if apart:
         console().print(
             f"{apart:,} rows have no known licence; say --license where you know it", markup=False

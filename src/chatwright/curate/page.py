@@ -13,12 +13,13 @@ from chatwright.curate.normalise import normalise_line
 How = Literal["auto", "html", "none"]
 
 
-def is_html(text: str, media_type: str | None, how: How = "auto") -> bool:
+def is_html(text: str, media_type: object, how: How = "auto") -> bool:
     """Whether a document's text is to be read as HTML."""
     if how != "auto":
         return how == "html"
-    if media_type and media_type != "text/plain":  # a column of a table may hold pages
+    if isinstance(media_type, str) and media_type not in ("", "text/plain"):
         return "html" in media_type.lower()
+    # Plain text is looked at: a column of a table may hold pages.
     start = text[:1000].lstrip("\ufeff \t\r\n").lower()
     return start.startswith(("<!doctype html", "<html", "<head", "<body"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -80,6 +80,7 @@ class Judged:
             texts, page = [], row
         title = page.meta.get("title")
         whole = Candidate(page, stage, page.text, title=title if isinstance(title, str) else None)
+        whole.anchors = _anchors(page.meta)
         return cls(position, row, whole, texts)
 
     @classmethod
@@ -89,7 +90,6 @@ class Judged:
         meta = one.whole.document.meta
         one.whole.measures = dict(meta["measures"])
         one.whole.language = Language(row.language, meta["language_confidence"])
-        one.whole.anchors = [(line, anchor) for line, anchor in meta.get("anchors", ())]
         return one
 
     def result(self) -> Document | Conversation:
@@ -98,7 +98,7 @@ class Judged:
         meta = {**candidate.document.meta, **candidate.meta}
         if candidate.title:
             meta["title"] = candidate.title
-        if candidate.anchors:
+        if candidate.anchors or _anchors(meta):
             # A heading that a step has changed or taken out has no anchor any more.
             lines = set(candidate.text.split("\n"))
             meta["anchors"] = [list(pair) for pair in candidate.anchors if pair[0] in lines]
@@ -123,6 +123,15 @@ class Judged:
         return LedgerEntry(
             row.id, row.uri, candidate.stage, "keep", "curated", words, detail="words"
         )
+
+
+def _anchors(meta: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """The headings and their fragments, where `meta` has them as an extraction leaves them."""
+    found = meta.get("anchors")
+    pairs = found if isinstance(found, list) else []
+    if not all(isinstance(p, list) and len(p) == 2 and isinstance(p[0], str) for p in pairs):
+        return []
+    return [(line, anchor) for line, anchor in pairs]
 
 
 def what_went_wrong(error: BaseException) -> str:

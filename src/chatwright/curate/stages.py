@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from functools import partial
@@ -123,20 +122,13 @@ def run_curate(settings: CurateSettings, context: StageContext) -> None:
         settings.memory << 20,
         context.progress,
     )
-    workers = cores() if settings.workers is None else settings.workers
     limits = Limits(settings.page_seconds + 2, settings.worker_memory << 20)
     with (
         context.write_rows(source.row_type, settings) as out,
-        make_executor(settings.executor, workers, limits) as executor,
+        make_executor(settings.executor, settings.workers, limits) as executor,
     ):
         curation.run(executor, out)
     shutil.rmtree(curation.scratch, ignore_errors=True)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def run_split(settings: SplitSettings, context: StageContext) -> None:

@@ -12,9 +12,17 @@ from pathlib import Path
 
 from chatwright.errors import DataError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
 
 def _remove_leftovers(path: Path) -> None:
-    """What an earlier, killed writer of the same path left behind."""
+    """What an earlier, killed writer of the same path left behind.
+
+    A writer that was killed between its two renames left the old result aside: it goes back.
+    """
+    for aside in path.parent.glob(f".{path.name}.*.replaced.partial"):
+        if not path.exists():
+            aside.rename(path)
     for leftover in path.parent.glob(f".{path.name}.*.partial"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -36,7 +44,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in _FULL:
             raise
         raise DataError(
             f"this could not be written: {error.strerror or error}",

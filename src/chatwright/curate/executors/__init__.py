@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from chatwright.curate.executors.local import LocalExecutor
-from chatwright.curate.executors.work import Executor, ExecutorName, Failure, Guard, Limits
+from chatwright.curate.executors.work import (
+    Executor,
+    ExecutorName,
+    Failure,
+    Guard,
+    Limits,
+    cores,
+)
 
 __all__ = ["Executor", "ExecutorName", "Failure", "Guard", "Limits", "make_executor"]
 
 
-def make_executor(name: ExecutorName, workers: int, limits: Limits) -> Executor:
-    """The executor of that name; use it in a `with` block. `workers=0`: in this process.
+def make_executor(name: ExecutorName, workers: int | None, limits: Limits) -> Executor:
+    """The executor of that name; use it in a `with` block.
 
-    Raises `UsageError` where Ray is asked for and not installed.
+    `workers`: 0 does everything in this process, None takes every core that there is. Raises
+    `UsageError` where Ray is asked for and not installed.
     """
     if name == "ray":
         from chatwright.curate.executors.on_ray import RayExecutor
 
-        return RayExecutor(max(1, workers), limits)
-    return LocalExecutor(workers, limits)
+        return RayExecutor(workers, limits)
+    return LocalExecutor(cores() if workers is None else workers, limits)

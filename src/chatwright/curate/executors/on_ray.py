@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from chatwright.curate.executors.local import LocalExecutor
-from chatwright.curate.executors.work import Limits, Raised, Task
+from chatwright.curate.executors.work import Limits, Raised, Task, cores
 from chatwright.errors import ChatwrightError, SourceError, UsageError
 
 _RESTARTS = 3
-_PLACE_SECONDS = 300.0
+_PLACE_SECONDS, _REACH_SECONDS = 300.0, 20.0
 _STORE_BYTES = 128 << 20  # tasks go through it, and names of files
 _SETTINGS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -35,14 +36,23 @@ class _Actor:
         return result
 
 
+def _reach(address: str | None) -> None:
+    """Raise `OSError` at once where nobody answers: Ray itself tries for minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
+
+
 class RayExecutor:
     """See `Executor`. Joins the cluster that RAY_ADDRESS names; without it, starts Ray here.
+
+    `workers`: None takes every core of the cluster, 0 is one.
 
     All machines must see the workspace under the same path, and have Chatwright installed. An
     actor whose machine is lost is started again elsewhere, and its shard done again.
     """
 
-    def __init__(self, workers: int, limits: Limits) -> None:
+    def __init__(self, workers: int | None, limits: Limits) -> None:
         try:
             import ray
         except ImportError as error:
@@ -52,7 +62,7 @@ class RayExecutor:
                 hint="pip install 'chatwright[ray]'; or use `executor: local`",
             ) from error
         self._ray: Any = ray
-        self._size = workers
+        self._size = workers if workers is None else max(1, workers)
         self._limits = limits
         self._ours = False
         self._actors: list[Any] = []
@@ -61,17 +71,20 @@ class RayExecutor:
         if not self._ray.is_initialized():
             self._init(os.environ.get("RAY_ADDRESS"))
             self._ours = True
+        if self._size is None:
+            self._size = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         return self
 
     def _init(self, address: str | None) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         here: dict[str, Any] = {
-            "num_cpus": self._size,
+            "num_cpus": self._size or cores(),
             "include_dashboard": False,
             "object_store_memory": _STORE_BYTES,
         }
         try:
+            _reach(address)
             self._ray.init(
                 address=address,
                 log_to_driver=False,
@@ -79,8 +92,9 @@ class RayExecutor:
                 **({} if address else here),
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            why = str(error).splitlines()[0] if str(error) else repr(error)
             raise SourceError(
-                f"Ray did not start: {str(error).splitlines()[0] if str(error) else error!r}",
+                f"Ray cannot be used: {why}",
                 where=f"RAY_ADDRESS={address}" if address else "executor",
                 hint="start a cluster there (`ray start --head`), or unset RAY_ADDRESS",
             ) from error
@@ -95,7 +109,7 @@ class RayExecutor:
     def run(self, task: Task[Any], shards: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Results of `task`, as they are ready, each with its shard's number."""
         kind = self._ray.remote(num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RESTARTS)
-        while len(self._actors) < min(self._size, len(shards)):
+        while len(self._actors) < min(self._size or 1, len(shards)):
             self._actors.append(kind(_Actor).remote(self._limits))
         shared = self._ray.put(task)
         waiting = deque(shards)

@@ -7,6 +7,7 @@ can be done again: after a worker died, after the whole program was killed, on a
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import signal
 import threading
@@ -26,6 +27,12 @@ ExecutorName = Literal["local", "ray"]
 # What a worker's state says that is not the position of a row.
 IDLE, BATCH = -1, -2
 _TRACEBACK = 4_000  # characters of it that a note holds
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
