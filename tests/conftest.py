@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Properties that say nothing of their own are tried on so many examples; more find more:
+# CHATWRIGHT_EXAMPLES=1000 script/test tests/curate
+settings.register_profile("suite", max_examples=int(os.environ.get("CHATWRIGHT_EXAMPLES", "50")))
+settings.load_profile("suite")
 
 # Before torch is imported. Its threads otherwise spin while they wait for each other, and where
 # other programs use the same cores (several test workers, say) a small model gets 50 times slower.
