@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ settings.load_profile("suite")
 # Before torch is imported. Its threads otherwise spin while they wait for each other, and where
 # other programs use the same cores (several test workers, say) a small model gets 50 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Where compiled code is not kept (containers are often set so), every program that a test starts
+# compiles Chatwright anew, and every worker all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
-// Bundles the page into one script and one style sheet, named by their content, and writes index.html.
+// Bundles the page into scripts and one style sheet, named by their content, and writes index.html. What is
+// imported with `import()` (settings, administration, the arena …) is a script of its own, fetched when needed.
 //   node build.mjs [--out FOLDER]     the page (default: dist/page)
 //   node build.mjs --tests            bundles and runs the tests of the pure functions with node's own test runner
 import { build } from "esbuild";
@@ -36,19 +37,28 @@ if (process.argv.includes("--tests")) {
     entryPoints: { app: "src/main.tsx" },
     outdir: join(out, "assets"),
     entryNames: "[name]-[hash]",
+    chunkNames: "[name]-[hash]",
     format: "esm",
+    splitting: true,
     target: ["es2022", "chrome111", "firefox114", "safari16.4"],
     minify: true,
     legalComments: "none",
     metafile: true,
   });
-  const files = Object.keys(result.metafile.outputs).map((path) => basename(path));
-  const script = files.find((name) => name.endsWith(".js"));
-  const style = files.find((name) => name.endsWith(".css"));
+  const outputs = Object.entries(result.metafile.outputs);
+  const [entry, { cssBundle, imports }] = outputs.find(([, output]) => output.entryPoint === "src/main.tsx");
+  const address = (path) => `/assets/${basename(path)}`;
+  // What the first script imports is asked for with it, not after it.
+  const preloads = imports
+    .filter((one) => one.kind === "import-statement")
+    .map((one) => `    <link rel="modulepreload" href="${address(one.path)}" />\n`);
   const page = await readFile("src/index.html", "utf8");
   await writeFile(
     join(out, "index.html"),
-    page.replace("{script}", `/assets/${script}`).replace("{style}", `/assets/${style}`),
+    page
+      .replace("    {preloads}\n", preloads.join(""))
+      .replace("{script}", address(entry))
+      .replace("{style}", address(cssBundle)),
   );
   await copyFile("src/favicon.svg", join(out, "favicon.svg"));
   await writeFile(join(out, "THIRD_PARTY.txt"), await licences(result.metafile));

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import forked
 from chatwright.assist import Answer, Citation
 from chatwright.assist.answer import AssistantSettings
 from chatwright.cli.talk import Talk, printable
@@ -47,15 +48,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
 
 
-def run(place: Path, *options: str, said: str = "") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*PROGRAM, "tiny", "-w", str(place), "--temperature", "0", *options],
-        input=said.encode("utf-8", "surrogateescape"),
-        capture_output=True,
-        env=environment(),
-        timeout=120,
-        check=False,
-    )
+def run(place: Path, *options: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    words = ["chat", "tiny", "-w", str(place), "--temperature", "0", *options]
+    return forked.run(words, environment(), said=said, timeout=120)
 
 
 # -- the program, through a pipe -----------------------------------------------------------------
@@ -63,25 +58,25 @@ def run(place: Path, *options: str, said: str = "") -> subprocess.CompletedProce
 
 def test_one_question_and_the_same_as_json(place: Path) -> None:
     plain = run(place, "-p", "Hello", "--max-tokens", "12")
-    assert plain.returncode == 0, plain.stderr.decode()
+    assert plain.returncode == 0, plain.stderr
     as_json = run(place, "-p", "Hello", "--max-tokens", "12", "--json")
     answer = json.loads(as_json.stdout)
     assert answer["finish_reason"] == "length"
     assert answer["completion_tokens"] == 12
     assert answer["citations"] == []
-    assert printable(answer["answer"]) in plain.stdout.decode()
-    assert "cut off" in plain.stdout.decode()
+    assert printable(answer["answer"]) in plain.stdout
+    assert "cut off" in plain.stdout
 
 
 def test_questions_are_read_line_by_line_in_one_conversation(place: Path) -> None:
     said = "Hello\n\n/system Be brief.\n你好\udcff\n  \nagain\n/nonsense\n/quit\nnever asked\n"
     result = run(place, "--max-tokens", "5", "--json", said=said)
-    assert result.returncode == 0, result.stderr.decode()
+    assert result.returncode == 0, result.stderr
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     assert [a["question"] for a in answers] == ["Hello", "你好\ufffd", "again"]
     sizes = [a["prompt_tokens"] for a in answers]
     assert sizes[0] < sizes[1] < sizes[2]  # each prompt holds what was said before
-    assert "no command /nonsense" in result.stderr.decode()
+    assert "no command /nonsense" in result.stderr
 
 
 def test_a_question_that_fails_is_told_and_the_next_is_answered(place: Path) -> None:
@@ -91,7 +86,7 @@ def test_a_question_that_fails_is_told_and_the_next_is_answered(place: Path) -> 
     assert "tokens" in first["error"]
     assert second["completion_tokens"] == 5
     assert result.returncode == 1
-    assert b"error:" in result.stderr
+    assert "error:" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -108,8 +103,8 @@ def test_bad_options_are_refused_before_anything_is_loaded(
     began = time.monotonic()
     result = run(place, *options)
     assert result.returncode == 2
-    assert message in result.stderr.decode()
-    assert b"Traceback" not in result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
     assert time.monotonic() - began < 60
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+import forked
 from chatwright.records import Conversation, Document, write_dataset
 from synthetic_conversations import BASE, conversations, worse
-
-CHATWRIGHT = str(Path(sys.executable).parent / "chatwright")
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +37,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CHATWRIGHT, "conversations", *words],
-        env={**os.environ, "CHATWRIGHT_WORKSPACE": str(workspace)},
-        cwd=workspace.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    env = {**os.environ, "CHATWRIGHT_WORKSPACE": str(workspace)}
+    return forked.run(["conversations", *words], env, cwd=workspace.parent, timeout=120)
 
 
 def test_a_table_a_page_and_an_alert(workspace: Path) -> None:

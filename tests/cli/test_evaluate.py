@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+import forked
 from chatwright.cli import main
 from chatwright.evaluate import Evaluation
 from chatwright.model import ModelConfig, Transformer, save_model
 from chatwright.tokenizer import Tokenizer
 from chatwright.workspace import Workspace
 
-CHATWRIGHT = str(Path(sys.executable).parent / "chatwright")
 ITEMS = [
     {"q": "Which form is for a day off?", "options": ["F-12", "F-30", "none"], "right": "F-12"},
     {"q": "谁批准出差？", "options": ["部门经理", "前台同事"], "right": "A"},
@@ -57,15 +57,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(desk: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CHATWRIGHT, *words],
-        env=os.environ | {"CHATWRIGHT_WORKSPACE": str(desk / "workspace"), "OMP_NUM_THREADS": "1"},
-        cwd=desk,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    env = os.environ | {"CHATWRIGHT_WORKSPACE": str(desk / "workspace"), "OMP_NUM_THREADS": "1"}
+    return forked.run(words, env, cwd=desk, timeout=120)
 
 
 @pytest.fixture

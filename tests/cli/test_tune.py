@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from chatwright.build import plan
 from chatwright.cli.tune import _only_one_process, _seconds, _stage
 from chatwright.errors import UsageError
@@ -71,10 +72,7 @@ def environment(house: Path) -> dict[str, str]:
 
 
 def run(house: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*words), env=environment(house), cwd=house, capture_output=True, text=True,
-        check=False, timeout=240,
-    )  # fmt: skip
+    return forked.run(command(*words)[1:], environment(house), cwd=house)
 
 
 SEARCH = (

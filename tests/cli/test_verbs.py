@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-CHATWRIGHT = str(Path(sys.executable).parent / "chatwright")
+import forked
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +27,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CHATWRIGHT, *words],
-        env={**os.environ, "CHATWRIGHT_WORKSPACE": str(workspace)},
-        cwd=workspace.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    env = {**os.environ, "CHATWRIGHT_WORKSPACE": str(workspace)}
+    return forked.run(words, env, cwd=workspace.parent, timeout=120)
 
 
 def test_curate_why_and_the_lists(workspace: Path) -> None:

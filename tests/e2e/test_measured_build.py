@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 from small import CHATWRIGHT, environment, write_site
 
 from chatwright.records import Dataset, file_digest
+from forked import program, run, start
 
 RECIPE = """\
 name: measured
@@ -105,28 +107,20 @@ class Built:
 
 
 def build(folder: Path, workspace: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CHATWRIGHT, "build", str(folder / "measured.yaml")],
-        env=environment(workspace) | {"OMP_NUM_THREADS": "1"},  # quicker on models this small
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
+    return run(["build", str(folder / "measured.yaml")], environment(workspace))
 
 
 def kill_when(folder: Path, workspace: Path, ready: Callable[[], bool]) -> None:
     """Build, and send SIGKILL as soon as `ready` says so."""
-    with subprocess.Popen(
-        [CHATWRIGHT, "build", str(folder / "measured.yaml")],
-        env=environment(workspace) | {"OMP_NUM_THREADS": "1"},  # quicker on models this small
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        while process.poll() is None and not ready():
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL, "the build ended before it could be killed"
+    process = start(
+        program, ["build", str(folder / "measured.yaml")], env=environment(workspace),
+        streams=(None, os.devnull, os.devnull),
+    )  # fmt: skip
+    while process.is_alive() and not ready():
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "the build ended before it could be killed"
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +137,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     for task in (TASK, TELL):
         (tasks / f"{task['name']}.yaml").write_text(json.dumps(task), encoding="utf-8")
     write_recipe(folder, REACHED)
-    done = build(folder, folder / "workspace")
+    done = subprocess.run(
+        [CHATWRIGHT, "build", str(folder / "measured.yaml")],
+        env=environment(folder / "workspace"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr
     return Built(folder, folder / "workspace")
 

@@ -13,28 +13,18 @@ from chatwright.tokenizer import Tokenizer
 
 QUESTIONS = [
     "What is the capital of France?",
-    "Write a haiku about the sea.",
     "Explain what a database index is.",
-    "List three uses of a hash map.",
     "Why is the sky blue?",
-    "Translate 'good morning' into Spanish.",
-    "Give me a recipe with eggs and tomatoes.",
     "def fibonacci(n):",
-    "Who wrote Hamlet, and when?",
-    "Summarise: " + "The engine keeps keys and values of every token it has read. " * 8,
+    "Summarise: " + "The engine keeps keys and values of every token it has read. " * 4,
     "你好，请介绍一下你自己。",
     "中国的首都是哪里？",
     "写一首关于月亮的短诗。",
-    "什么是机器学习？",
-    "请列出三种水果。",
-    "解释一下什么是缓存。",
-    "为什么海水是咸的？",
-    "把“早上好”翻译成英文。",
     "一加一等于几？",
-    "总结：" + "引擎保存它读过的每个词元的键和值。" * 8,
+    "总结：" + "引擎保存它读过的每个词元的键和值。" * 4,
 ]
-NEW_TOKENS = 20
-ALONE_TOKENS = 8  # one by one is slow
+NEW_TOKENS = 16
+ALONE_TOKENS = 6  # one by one is slow
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +83,7 @@ def test_greedy_answers_equal_those_of_transformers_batched_and_alone(
     model, tokenizer = real
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=True)
     prompts = [prompt for prompt, _, _ in expected]
-    with Engine(model, tokenizer, max_batch=8) as engine:
+    with Engine(model, tokenizer, max_batch=4) as engine:
         batched = engine.generate(prompts, params)
         short = SamplingParams(temperature=0, max_tokens=ALONE_TOKENS)
         alone = [engine.generate([prompt], short)[0] for prompt in prompts]

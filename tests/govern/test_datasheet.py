@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sheet_house import EMAIL, HOSTILE, PHONE, RULES, chats, pages
 
+import forked
 from chatwright.curate.privacy import Redactor
 from chatwright.curate.privacy.kinds import PATTERN_TYPES
 from chatwright.errors import DataError, UsageError
@@ -50,7 +50,6 @@ from chatwright.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = Redactor("tag", frozenset(PATTERN_TYPES))  # a recogniser of names loads for seconds
-CHATWRIGHT = str(Path(sys.executable).parent / "chatwright")
 
 
 @pytest.fixture(scope="module")
@@ -402,15 +401,8 @@ def test_answers_from_a_file(tmp_path: Path) -> None:
 
 def test_the_command(house: tuple[Path, Path], tmp_path: Path) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [CHATWRIGHT, "datasheet", *words],
-            env={**os.environ, "CHATWRIGHT_WORKSPACE": str(tmp_path)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        env = {**os.environ, "CHATWRIGHT_WORKSPACE": str(tmp_path)}
+        return forked.run(["datasheet", *words], env, cwd=tmp_path, timeout=120)
 
     first = run(str(house[1]), "--out", "s/x.html", "--json")
     assert first.returncode == 0, first.stderr

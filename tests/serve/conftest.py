@@ -6,6 +6,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from accounts_server import House, house
 from chat_server import ScriptedEngine, build_corpus, running, scripted
 from chatwright.serve import Limits, create_app
 
@@ -37,3 +38,18 @@ def client(server: str) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def house_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A server with accounts, an administrator among them. Tests make people of their own."""
+    with house(tmp_path_factory.mktemp("house")) as here:
+        here.person("admin")
+        yield here
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A server without accounts: one person is taken for granted."""
+    with house(tmp_path_factory.mktemp("local"), accounts=False) as here:
+        yield here

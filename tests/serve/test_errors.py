@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat_server import HTTP, ScriptedEngine
-from chatwright.serve.shapes import ChatRequest
+from chatwright.serve.openai.chat_request import ChatRequest
 
 USER = {"role": "user", "content": "spring tide?"}
 GOOD: dict[str, Any] = {"model": "harbour", "messages": [USER]}
@@ -36,9 +36,14 @@ def refused(reply: httpx.Response, status: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"n": 9}, "n"),
         ({"n": True}, "n"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "any"}, "tool_choice"),
+        ({"chat_template": "{{ messages }}"}, "chat_template"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs"),
         ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"response_format": "json_object"}, "response_format"),
@@ -83,7 +88,8 @@ def refused(reply: httpx.Response, status: int) -> dict[str, Any]:
         ({"messages": []}, "messages"),
         ({"messages": [USER] * 21}, "messages"),
         ({"messages": "hello"}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}, USER]}, "messages.0.role"),
+        ({"messages": [{"role": "tool", "content": "x"}, USER]}, "messages.0.tool_call_id"),
+        ({"messages": [{"role": "function", "content": "x"}, USER]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -16,6 +17,8 @@ from chatwright.generate import Engine, SamplingParams, load_engine
 from chatwright.model.config import ModelConfig
 from chatwright.model.transformer import Transformer
 from chatwright.serve import Registry, Served, create_app
+from chatwright.serve.access import Identity, Role
+from chatwright.serve.service import NoRates, ServeOptions
 from chatwright.tokenizer import Tokenizer
 
 
@@ -90,11 +93,29 @@ def test_seeds_and_stops_reach_the_sampler(random_server: str) -> None:
     assert said(5, stop=whole[4:6]) == whole[: whole.index(whole[4:6])].strip()
 
 
+@pytest.fixture(scope="module")
+def people_server(random_engine: Engine) -> Iterator[str]:
+    """A server whose people are known by whatever key they send."""
+
+    class Keys:
+        async def identify(self, request: Any) -> Identity:
+            return Identity(request.headers["authorization"], "", Role.user, "key")
+
+    assistant = Assistant(random_engine, None, AssistantSettings())
+    registry = Registry(lambda: [Served("random", "model", "Random")], lambda _: assistant)
+    app = create_app(registry, options=ServeOptions(accounts=True))
+    app.state.service.accounts = Keys()
+    app.state.service.rates = NoRates()
+    app.state.service.meter = None
+    with running(app) as address:
+        yield address
+
+
 def test_nobody_learns_from_the_time_what_another_asked(
-    random_server: str, random_engine: Engine
+    people_server: str, random_engine: Engine
 ) -> None:
-    """Prompts are reused for whoever sends the same key, and for nobody else."""
-    url = f"{random_server}/v1/chat/completions"
+    """Prompts are reused for the same person, and for nobody else."""
+    url = f"{people_server}/v1/chat/completions"
     body = {"model": "random", "max_tokens": 2, "temperature": 0}
     body |= {"messages": [{"role": "user", "content": "the harbour at low tide " * 40}]}
 

@@ -11,7 +11,7 @@ from chatwright.generate import SamplingParams
 from chatwright.generate.params import Constraint
 from chatwright.serve.errors import ApiError
 from chatwright.serve.limits import Limits
-from chatwright.serve.shapes import ChatRequest, parse_chat_request
+from chatwright.serve.openai.chat_request import ChatRequest, parse_chat_request
 
 OWN = SamplingParams(temperature=0.7, max_tokens=99, top_k=3)
 
@@ -93,4 +93,5 @@ def test_limits_of_two_fields_together_name_one() -> None:
     assert refused(min_tokens=100).param == "min_tokens"  # the assistant makes 99 at most
     assert refused(early_stopping=True).param == "early_stopping"
     assert refused(num_beams=2, early_stopping="always").param == "early_stopping"
-    assert asked(num_beams=2, early_stopping=1).sampling(OWN).early_stopping is True
+    assert refused(num_beams=2, early_stopping=1).param == "early_stopping"  # no boolean in JSON
+    assert asked(num_beams=2, early_stopping=True).sampling(OWN).early_stopping is True

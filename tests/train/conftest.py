@@ -63,12 +63,12 @@ def killed(
 ) -> Path:
     """A folder for each of the module's `CASES`, left by a process that was killed in training.
 
-    That was at a random one of the steps `KILLED_AT`.
+    That was at a random one of the steps `KILLED_AT` of its `run`, each of so many `SECONDS`.
     """
     module = request.module
     root = tmp_path_factory.mktemp("killed")
     tokenizer.save(root / "tokenizer")
-    kill_while_training(module.__name__, module.CASES, root, module.KILLED_AT)
+    kill_while_training(module.run, module.CASES, root, module.KILLED_AT, module.SECONDS)
     return root
 
 

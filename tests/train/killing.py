@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,22 +12,20 @@ import torch
 
 from chatwright.tokenizer import Tokenizer
 from chatwright.train.loop import Trainer
+from forked import start
 
-TESTS = Path(__file__).parents[1]
 # From a case, a tokenizer and where the run's state lies (None: nowhere) to the trained weights.
 Run = Callable[[str, Tokenizer, Path | None], dict[str, torch.Tensor]]
 
 
-def kill_while_training(module: str, cases: Iterable[str], root: Path, steps: range) -> None:
-    """Run `python -m module CASE root` for each case and kill it at a random one of `steps`.
+def kill_while_training(
+    run: Run, cases: Iterable[str], root: Path, steps: range, seconds: float
+) -> None:
+    """Start `run` for each case, a step in `seconds`; kill it at a random one of `steps`.
 
     Each leaves its folder `root/CASE` behind, with a checkpoint to resume from.
     """
-    # From within `tests`: a package that is installed may bring a `tests` of its own.
-    processes = {
-        case: subprocess.Popen([sys.executable, "-m", module, case, str(root)], cwd=TESTS)
-        for case in cases
-    }
+    processes = {case: start(be_killed, run, case, root, seconds) for case in cases}
     waiting = {case: random.choice(steps) for case in processes}
     end = time.monotonic() + 120
     try:
@@ -39,16 +35,17 @@ def kill_while_training(module: str, cases: Iterable[str], root: Path, steps: ra
                 lines = metrics.read_text().count("\n") if metrics.exists() else 0
                 # Something to resume from must be there: on a busy machine it comes late.
                 if lines >= step and any((root / case / "state").glob("step-*")):
-                    processes[case].send_signal(signal.SIGKILL)
-                    assert processes[case].wait(20) == -signal.SIGKILL, "it was done before"
+                    processes[case].kill()
+                    processes[case].join(20)
+                    assert processes[case].exitcode == -signal.SIGKILL, "it was done before"
                     del waiting[case]
                 else:
-                    assert processes[case].poll() is None and time.monotonic() < end
+                    assert processes[case].is_alive() and time.monotonic() < end
             time.sleep(0.01)
     finally:
         for process in processes.values():
             process.kill()
-            process.wait()
+            process.join()
 
 
 def check_resumed(run: Run, case: str, tokenizer: Tokenizer, killed: Path, steps: int) -> None:
@@ -62,7 +59,7 @@ def check_resumed(run: Run, case: str, tokenizer: Tokenizer, killed: Path, steps
         assert torch.equal(resumed[name], weight), name
 
 
-def be_killed(run: Run, seconds: float) -> None:
+def be_killed(run: Run, case: str, root: Path, seconds: float) -> None:
     """The process to be killed: gives its parent time before each step, and much at the end."""
     torch.set_num_threads(1)
     one_step = Trainer._step
@@ -72,5 +69,4 @@ def be_killed(run: Run, seconds: float) -> None:
         return one_step(self)
 
     Trainer._step = slowly  # type: ignore[method-assign]
-    case, root = sys.argv[1], Path(sys.argv[2])
     run(case, Tokenizer.load(root / "tokenizer"), root / case)

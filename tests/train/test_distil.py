@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from chatwright.train import LoraSettings, Trainer, TrainSettings, distil_texts,
 from chatwright.train.distil import Distil, check_vocabularies, distillation_loss
 from chatwright.train.distil_settings import DistilSettings
 from chatwright.train.packing import IGNORED, Batch, make_batch
+from forked import start
 
 from .conftest import make_conversations, make_documents, tiny_model
 
@@ -292,24 +291,38 @@ def test_a_cut_off_run_ends_with_the_same_bits(
         assert torch.equal(tensor, again[name]), name
 
 
+def be_killed(root: Path) -> None:
+    torch.set_num_threads(1)
+    one_step = Trainer._step
+
+    def slowly(self: Trainer) -> Any:
+        time.sleep(0.1)  # so that the parent is in time with its signal
+        return one_step(self)
+
+    Trainer._step = slowly  # type: ignore[method-assign]
+    of = Tokenizer.load(root / "tokenizer")
+    master = tiny_model(of)
+    master.load_state_dict(torch.load(root / "teacher.pt"))
+    go("student", tiny_model(of), master, of, scratch=root / "run")
+
+
 def test_killed_and_resumed_is_undisturbed(
     teacher: Transformer, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """On the student's own texts, which are made anew."""
     tokenizer.save(tmp_path / "tokenizer")
     torch.save(teacher.state_dict(), tmp_path / "teacher.pt")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "train.test_distil", str(tmp_path)], cwd=Path(__file__).parents[1]
-    )
+    process = start(be_killed, tmp_path)
     end = time.monotonic() + 90
     metrics = tmp_path / "run" / "metrics.jsonl"
     try:
         while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
-            assert process.poll() is None and time.monotonic() < end
+            assert process.is_alive() and time.monotonic() < end
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
+        process.kill()
+        process.join(20)
+    assert process.exitcode == -signal.SIGKILL
     whole = go("student", tiny_model(tokenizer), teacher, tokenizer)
     again = go("student", tiny_model(tokenizer), teacher, tokenizer, scratch=tmp_path / "run")
     for name, tensor in whole.items():
@@ -334,19 +347,3 @@ def test_what_cannot_be_is_refused(teacher: Transformer, tokenizer: Tokenizer) -
     for wrong in ({"temperature": 0}, {"share": 1.5}, {"max_tokens": 0}):
         with pytest.raises(ValidationError):
             DistilSettings(**wrong)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    one_step = Trainer._step
-
-    def slowly(self: Trainer) -> Any:
-        time.sleep(0.1)  # so that the parent is in time with its signal
-        return one_step(self)
-
-    Trainer._step = slowly  # type: ignore[method-assign]
-    root = Path(sys.argv[1])
-    of = Tokenizer.load(root / "tokenizer")
-    master = tiny_model(of)
-    master.load_state_dict(torch.load(root / "teacher.pt"))
-    go("student", tiny_model(of), master, of, scratch=root / "run")

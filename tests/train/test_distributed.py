@@ -1,6 +1,7 @@
 """Several processes under torchrun do what one does: DDP and FSDP2, killed, stopped, by recipe.
 
-Starting a process costs more than what it does here, so that few are started: each does much.
+The installed program is started by torchrun itself once; all others by what torchrun calls, which
+here forks its processes: starting one costs more than what it does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +33,12 @@ from chatwright.train.loop import Trainer
 from chatwright.train.watch import Callback, Watcher
 from chatwright.train.world import current_world
 from chatwright.workspace import Workspace
+from forked import start
 
 from .conftest import make_conversations, make_documents, tiny_model
 from .preference.conftest import make_preferences
 
-STEPS = 20
+STEPS = 12
 MODES = ("ddp", "fsdp")
 CASES: dict[str, dict[str, Any]] = {
     "pretrain": {"objective": "pretrain", "optimizer": "adamw", "learning_rate": 1e-3},
@@ -153,36 +158,67 @@ def main(what: str, root: Path) -> None:
 # -- starting them ---------------------------------------------------------------------------------
 
 
-def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Two processes under torchrun, in a session of their own; standard error goes to stdout."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", str(port), *arguments]
-    return subprocess.Popen(
-        command,
-        # From within `tests`: a package that is installed may bring a `tests` of its own.
-        cwd=cwd or Path(__file__).parents[1],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+        return int(free.getsockname()[1])
 
 
-def do(what: str, root: Path) -> subprocess.Popen[str]:
-    return start("-m", "train.test_distributed", what, str(root))
-
-
-def ended(process: subprocess.Popen[str], seconds: float = 240) -> str:
-    """What it said, once it has ended; it and its children are killed when it takes too long."""
+def telling(target: Callable[..., None], *arguments: Any) -> None:
+    """`target(*arguments)`; what it raises is printed, as at the end of a program."""
     try:
-        return process.communicate(timeout=seconds)[0]
+        target(*arguments)
+    except Exception:
+        traceback.print_exc()
+        raise
+
+
+def in_two(target: Callable[..., None], arguments: tuple[Any, ...], said: Path) -> None:
+    """What torchrun does, in a session of its own, but its processes are forked from it."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.setsid()
+    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="static",
+        rdzv_endpoint=f"127.0.0.1:{free_port()}",
+        rdzv_configs={"rank": 0, "timeout": 120},
+        max_restarts=0,
+        monitor_interval=0.05,
+        start_method="fork",
+    )
+    elastic_launch(config, telling)(target, *arguments)
+
+
+def in_two_processes(target: Callable[..., None], *arguments: Any, said: Path) -> ForkServerProcess:
+    """`target(*arguments)` in two processes; what they say goes to the file `said`."""
+    return start(in_two, target, arguments, said)
+
+
+def do(what: str, root: Path) -> ForkServerProcess:
+    return in_two_processes(main, what, root, said=root / f"{what}.log")
+
+
+def end_of(process: ForkServerProcess, seconds: float = 240) -> None:
+    """Wait for its end; it and its children are killed when it takes too long."""
+    try:
+        process.join(seconds)
+        assert process.exitcode is not None, "it took too long"
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_all(process)
+
+
+def kill_all(process: ForkServerProcess) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()
+    process.join()
 
 
 @pytest.fixture(scope="module")
@@ -198,23 +234,25 @@ def kept(root: Path, name: str) -> tuple[list[float], dict[str, torch.Tensor]]:
 
 @pytest.fixture(scope="module")
 def disturbed(root: Path) -> Iterator[tuple[Path, str]]:
-    """One run killed from outside, and one whose second process dies. What the first rank said."""
+    """One run killed from outside, and one whose second process dies. What that one said."""
     killed, dying = do("killed", root), do("dies", root)
     try:
         metrics, end = root / "muon" / "metrics.jsonl", time.monotonic() + 120
         while not metrics.exists() or metrics.read_text().count("\n") < 7:
-            assert killed.poll() is None and time.monotonic() < end, ended(killed)
+            assert killed.is_alive() and time.monotonic() < end, (root / "killed.log").read_text()
             time.sleep(0.02)
-        for one in (*psutil.Process(killed.pid).children(recursive=True), killed):
+        for one in (
+            *psutil.Process(killed.pid).children(recursive=True),
+            psutil.Process(killed.pid),
+        ):
             one.kill()
-        ended(killed)
-        said = ended(dying)
+        end_of(killed)
+        end_of(dying)
         (root / "kept").write_text("\n".join(p.name for p in (root / "dropout/state").iterdir()))
-        yield root, said
+        yield root, (root / "dies.log").read_text()
     finally:
         for process in (killed, dying):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_all(process)
 
 
 @pytest.fixture(scope="module")
@@ -225,8 +263,9 @@ def trained(disturbed: tuple[Path, str], tokenizer: Tokenizer) -> tuple[Path, st
     with pytest.raises(KeyboardInterrupt):
         run("pretrain", tokenizer, disturbed[0] / "begun", [Leave(8)], checkpoint_every=6)
     process = do("rest", disturbed[0])
-    said = ended(process)
-    assert process.returncode != 0, said  # stopped by SIGTERM
+    end_of(process)
+    said = (disturbed[0] / "rest.log").read_text()
+    assert process.exitcode != 0, said  # stopped by SIGTERM
     assert "Warning" not in said, said
     return disturbed[0], said
 
@@ -337,9 +376,19 @@ def test_a_recipe_runs_unchanged(tmp_path: Path) -> None:
         (pages / f"{number}.txt").write_text(row.text * 3)
     recipe = tmp_path / "small.yaml"
     recipe.write_text(RECIPE.replace("PAGES", str(pages)))
-    process = start("-m", "chatwright", "build", str(recipe), "--workspace", str(tmp_path / "two"))
-    said = ended(process)
-    assert process.returncode == 0, said
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", str(free_port()), "-m", "chatwright", "build", str(recipe)]
+    done = subprocess.run(
+        [*command, "--workspace", str(tmp_path / "two")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    said = done.stdout
+    assert done.returncode == 0, said
     assert said.count("[4/4] further: done") == 1, said  # the other process is silent
     alone = build(load_recipe(recipe), Workspace(tmp_path / "one"))
     again = build(load_recipe(recipe), Workspace(tmp_path / "two"))
@@ -353,8 +402,3 @@ def test_a_recipe_runs_unchanged(tmp_path: Path) -> None:
         for key, weight in weights.items():
             assert torch.allclose(weight, expected[key], rtol=0, atol=1e-5), key
     assert not list((tmp_path / "two").rglob(".seen-*"))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(sys.argv[1], Path(sys.argv[2]))

@@ -12,10 +12,11 @@ from chatwright.tokenizer import Tokenizer
 from chatwright.train import LoraSettings, TrainSettings, train
 
 from .conftest import make_conversations, make_documents, tiny_model
-from .killing import be_killed, check_resumed
+from .killing import check_resumed
 
 STEPS = 30
 KILLED_AT = range(3, STEPS - 7)
+SECONDS = 0.1
 CASES: dict[str, dict[str, Any]] = {
     "pretrain-full-fp32": {"objective": "pretrain", "precision": "fp32"},
     "pretrain-full-bf16": {"objective": "pretrain", "precision": "bf16"},
@@ -36,7 +37,3 @@ def run(case: str, tokenizer: Tokenizer, scratch: Path | None) -> dict[str, torc
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_resumed_is_undisturbed(case: str, tokenizer: Tokenizer, killed: Path) -> None:
     check_resumed(run, case, tokenizer, killed, STEPS)
-
-
-if __name__ == "__main__":
-    be_killed(run, 0.1)

@@ -10,8 +10,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from chatwright.train import checkpoint as checkpoint_module
 from chatwright.train import parallel as parallel_module
 from chatwright.train import scaling as scaling_module
 from chatwright.train.optim import Optimizers
+from forked import start
 
 from .conftest import make_conversations, make_documents, tiny_model
 
@@ -82,12 +81,11 @@ def killed(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
         for case in CASES
     }
     (root / "moments.json").write_text(json.dumps(moments))
-    # From within `tests`: a package that is installed may bring a `tests` of its own.
-    command = [sys.executable, "-m", "train.test_resume", str(root)]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], timeout=300, check=True, capture_output=True
-    )
-    assert json.loads(done.stdout) == dict.fromkeys(CASES, -signal.SIGKILL), moments
+    process = start(kill_all, root)
+    process.join(300)
+    assert process.exitcode == 0
+    ends = json.loads((root / "ends.json").read_text())
+    assert ends == dict.fromkeys(CASES, -signal.SIGKILL), moments
     return root
 
 
@@ -137,17 +135,15 @@ def die(case: str, root: Path) -> None:
     run(case, Tokenizer.load(root / "tokenizer"), root / case)
 
 
-if __name__ == "__main__":
+def kill_all(folder: Path) -> None:
     torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
     # What is imported only when it is needed comes before the children, which then need not do it.
     run("sgd", Tokenizer.load(folder / "tokenizer"), folder / "first")
     ends = {}
     for one in CASES:
         child = os.fork()
         if not child:
-            sys.stdout = sys.stderr
             die(one, folder)
             os._exit(0)
         ends[one] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps(ends))
+    (folder / "ends.json").write_text(json.dumps(ends))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from chatwright.tokenizer import Tokenizer
 from chatwright.train import tokens as tokens_module
 from chatwright.train.shards import JoinedArray, TokenFile
 from chatwright.train.tokens import write_token_file
+from forked import start
 
 from .conftest import make_conversations, make_documents
 
@@ -170,23 +169,34 @@ def test_a_full_disk_leaves_no_half_shard_and_is_gone_on_from(
     assert made.items() <= inodes(again.path).items() and not growing.exists()
 
 
+def be_killed(root: Path) -> None:
+    names_of = tokens_module._names
+
+    def slowly(lines: list[object]) -> object:
+        time.sleep(0.05)  # so that the parent is in time with its signal
+        return names_of(lines)  # type: ignore[arg-type]
+
+    tokens_module._ROWS_AT_ONCE = 3
+    tokens_module._names = slowly  # type: ignore[assignment]
+    write(root / "t", Dataset.open(root / "pages"), Tokenizer.load(root / "tokenizer"))
+
+
 def test_killed_while_tokenising_loses_one_shard_and_ends_with_the_same_bytes(
     tmp_path: Path, pages: Dataset, tokenizer: Tokenizer
 ) -> None:
     write(tmp_path / "whole" / "t", pages, tokenizer)
     tokenizer.save(tmp_path / "tokenizer")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "train.test_shards", str(tmp_path)], cwd=Path(__file__).parents[1]
-    )
+    process = start(be_killed, tmp_path)
     growing = tmp_path / ".t.growing"
     end = time.monotonic() + 60
     try:
         while not ((growing / "shard-00002").exists() and list(growing.glob(".shard-*"))):
-            assert process.poll() is None and time.monotonic() < end
+            assert process.is_alive() and time.monotonic() < end
             time.sleep(0.002)
     finally:
-        process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
+        process.kill()
+        process.join(20)
+    assert process.exitcode == -signal.SIGKILL
     made = inodes(growing)
     assert len(made) >= 3 and not (tmp_path / "t").exists()
     again = write(tmp_path / "t", pages, tokenizer)
@@ -202,16 +212,3 @@ def test_rows_that_cannot_be_learnt_leave_nothing_behind(
     with pytest.raises(TrainingError, match=r"12 conversation.*mute-0, .*mute-9 and 2 more"):
         write(tmp_path / "t", rows, tokenizer, objective="sft")
     assert not list(tmp_path.glob("*t")) and not list(tmp_path.glob(".t*"))
-
-
-if __name__ == "__main__":
-    names_of = tokens_module._names
-
-    def slowly(lines: list[object]) -> object:
-        time.sleep(0.05)  # so that the parent is in time with its signal
-        return names_of(lines)  # type: ignore[arg-type]
-
-    tokens_module._ROWS_AT_ONCE = 3
-    tokens_module._names = slowly  # type: ignore[assignment]
-    root = Path(sys.argv[1])
-    write(root / "t", Dataset.open(root / "pages"), Tokenizer.load(root / "tokenizer"))

@@ -1,5 +1,8 @@
-/** The server's API, as far as the page needs it. */
+/** The server's OpenAI-compatible API, as far as the page needs it. `clients/` has our own routes. */
+import { ConnectionLost, errorMessage, reach, ServerError } from "./http";
 import { EventReader } from "./sse";
+
+export { ConnectionLost, reach, ServerError };
 
 export interface Source {
   number: number;
@@ -63,41 +66,6 @@ export interface Lineage {
     collected_at: string | null;
   };
   steps: Step[];
-}
-
-/** The server said no; `message` is its own reason, `code` what a program can tell it by. */
-export class ServerError extends Error {
-  constructor(
-    message: string,
-    readonly status = 0,
-    readonly code = "",
-  ) {
-    super(message);
-  }
-}
-
-/** The server could not be reached, or went away in the middle. */
-export class ConnectionLost extends Error {}
-
-/** Fetch; anything but a success is thrown as `ServerError` or `ConnectionLost`. */
-export async function reach(path: string, init?: RequestInit): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(path, init);
-  } catch (error) {
-    if (init?.signal?.aborted) throw error;
-    throw new ConnectionLost();
-  }
-  if (response.ok) return response;
-  const body: unknown = await response.json().catch(() => null);
-  const code = (body as { error?: { code?: unknown } } | null)?.error?.code;
-  const told = errorMessage(body) ?? `HTTP ${response.status}`;
-  throw new ServerError(told, response.status, typeof code === "string" ? code : "");
-}
-
-function errorMessage(body: unknown): string | undefined {
-  const error = (body as { error?: { message?: unknown } } | null)?.error;
-  return typeof error?.message === "string" ? error.message : undefined;
 }
 
 export async function listModels(): Promise<Model[]> {

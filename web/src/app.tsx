@@ -1,97 +1,109 @@
-import { useCallback, useEffect, useState } from "preact/hooks";
-import { listStudies } from "./arena-api";
-import { listModels, type Model, type Source } from "./api";
-import { useChat } from "./chat";
-import { Composer } from "./composer";
-import { Drawer, type Opened } from "./drawer";
-import { Header } from "./header";
-import { Scroller } from "./scroller";
-import { remember, rememberedModel, useLanguage, useTheme } from "./settings";
-import { STRINGS, StringsContext } from "./strings";
-import { Status } from "./status";
-import { AnswerView, QuestionView } from "./turn";
-import { Welcome } from "./welcome";
+/** What the page is, by who is there: setting up, signing in, or the chat with all around it. */
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { onSignedOut, ServerError } from "./http";
+import { navigate, placeOf, useAddress } from "./router";
+import { loadSession, session as known, useSession, type Session } from "./session";
+import { useLanguage, useTheme } from "./settings";
+import { cameBack, Connection } from "./shell/connection";
+import { lazy } from "./shell/lazy";
+import { Confirms, Dialog, Tips, Toasts } from "./shell/parts";
+import { follow } from "./shell/preferences";
+import { Shell } from "./shell/shell";
+import { useShell } from "./strings-shell";
+
+const Arena = lazy(() => import("./arena").then((m) => m.Arena));
+const Gate = lazy(() => import("./account/gate").then((m) => m.Gate));
+const SignIn = lazy(() => import("./account/gate").then((m) => m.SignInForm));
+const SharedPage = lazy(() => import("./shared-page/shared-page").then((m) => m.SharedPage));
 
 export function App() {
-  const [language, setLanguage] = useLanguage();
-  const [theme, setTheme] = useTheme();
-  const strings = STRINGS[language];
-  const [models, setModels] = useState<Model[] | null>(null);
-  const [studies, setStudies] = useState(false);
-  const [problem, setProblem] = useState(false);
-  const [chosenId, setChosenId] = useState<string | null>(rememberedModel);
-  const chosen = models?.find((one) => one.id === chosenId) ?? models?.[0] ?? null;
-  const chat = useChat(chosen?.id, strings);
-  const [opened, setOpened] = useState<Opened | null>(null);
-  const open = useCallback((source: Source, model: string) => setOpened({ source, model }), []);
+  useLanguage();
+  useTheme();
+  return (
+    <>
+      <Page />
+      <Confirms />
+      <Toasts />
+      <Tips />
+    </>
+  );
+}
+
+function Page() {
+  const strings = useShell();
+  const place = placeOf(useAddress());
+  const session = useSession();
+  const [problem, setProblem] = useState("");
+  const [ended, setEnded] = useState(false); // the session ended under somebody's hands
+  const last = useRef<Session | null>(null); // who was there then
+  if (session?.state === "signed_in") last.current = session;
 
   const load = useCallback(() => {
-    setProblem(false);
-    listModels().then(setModels, () => setProblem(true));
-    listStudies("").then((found) => setStudies(found.length > 0), () => setStudies(false));
+    loadSession().then(
+      (found) => {
+        setProblem("");
+        if (found.person) follow(found.person);
+      },
+      (error) => setProblem(error instanceof ServerError ? error.message : " "),
+    );
   }, []);
   useEffect(load, []);
+  useEffect(() => cameBack(() => !known.get() && load()), [load]);
+  useEffect(() => onSignedOut(() => known.get()?.state === "signed_in" && setEnded(true)), []);
 
+  const outside = ["sign-in", "setup", "invite"].includes(place.view);
+  const signedIn = session?.state === "signed_in";
   useEffect(() => {
-    document.title = chosen ? `${chosen.title} · Chatwright` : "Chatwright";
-  }, [chosen?.title]);
+    if (signedIn && outside) navigate("/", { replace: true });
+  }, [signedIn, outside]);
 
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      if (event.key === "Escape" && !event.isComposing && !opened) chat.stop();
-    };
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  });
-
-  const grounded = chosen?.grounded ?? false;
-  return (
-    <StringsContext.Provider value={strings}>
-      <Header
-        models={models ?? []}
-        chosen={chosen}
-        theme={theme}
-        studies={studies}
-        onTheme={setTheme}
-        onLanguage={() => setLanguage(language === "en" ? "zh" : "en")}
-        onNew={() => {
-          chat.clear();
-          document.querySelector<HTMLTextAreaElement>("textarea")?.focus();
-        }}
-        onChoose={(id) => {
-          remember("model", id);
-          setChosenId(id);
-        }}
-      />
-      <Scroller label={strings.conversation} count={chat.turns.length}>
-        {chat.turns.length === 0 ? (
-          <Welcome models={models} chosen={chosen} problem={problem} onAsk={chat.send} onReload={load} />
-        ) : (
-          chat.turns.map((turn, index) =>
-            turn.role === "user" ? (
-              <QuestionView key={index} text={turn.text} />
-            ) : (
-              <AnswerView
-                key={index}
-                answer={turn}
-                name={models?.find((one) => one.id === turn.model)?.title ?? turn.model}
-                grounded={models?.find((one) => one.id === turn.model)?.grounded ?? false}
-                onOpen={open}
-                onRetry={turn.state === "failed" && index === chat.turns.length - 1 ? chat.retry : null}
-              />
-            ),
-          )
+  if (place.view === "shared") return <SharedPage token={place.token} />;
+  if (!session)
+    return (
+      <div class="first-wait" aria-busy={!problem}>
+        <Connection />
+        {problem.trim() && (
+          <p class="problem" role="alert">
+            {problem}
+          </p>
         )}
-      </Scroller>
-      <Composer
-        writing={chat.writing}
-        disabled={!chosen}
-        caution={grounded ? strings.caution : strings.cautionPlain}
-        onSend={chat.send}
-        onStop={chat.stop}
-      />
-      <Status turns={chat.turns} />
-      {opened && <Drawer opened={opened} language={language} onClose={() => setOpened(null)} />}
-    </StringsContext.Provider>
+      </div>
+    );
+  if (!signedIn || outside)
+    return (
+      <>
+        <Connection />
+        <Gate session={session} place={place} onDone={load} />
+      </>
+    );
+  if (place.view === "arena")
+    return (
+      <div class="arena-page">
+        <Arena />
+      </div>
+    );
+  return (
+    <>
+      <Shell session={session} place={place} />
+      {ended && (
+        <Dialog title={strings.sessionEnded} size="small" locked onClose={() => undefined}>
+          <div class="stack">
+            <p>{strings.sessionEndedText}</p>
+            <SignIn
+              session={session}
+              email={last.current?.person?.email ?? ""}
+              onDone={() => {
+                const before = last.current?.person?.id;
+                void loadSession().then((now) => {
+                  // Somebody else sits here now: nothing of the first may stay.
+                  if (now.person?.id !== before) location.assign("/");
+                  else setEnded(false);
+                });
+              }}
+            />
+          </div>
+        </Dialog>
+      )}
+    </>
   );
 }

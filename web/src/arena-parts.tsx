@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { About, Form, Task } from "./arena-api";
 import { isReady, type Desk } from "./arena-desk";
 import { CloseIcon } from "./icons";
-import { Markdown } from "./markdown";
+import { Markdown } from "./chat/markdown";
 import { memo } from "./memo";
 import { useStrings } from "./strings";
 

@@ -24,6 +24,11 @@ export const MoonIcon = () => <Icon><path d="M16.5 11.8A6.8 6.8 0 0 1 8.2 3.5a6.
 export const NoteIcon = () => <Icon><circle cx="10" cy="10" r="7" /><path d="M10 9v4.5M10 6.5v.1" /></Icon>;
 export const BalanceIcon = () => <Icon><path d="M10 3.5v13M6.5 16.5h7M4 6.5h12M4 6.5l-2 5a2.1 2.1 0 0 0 4 0zM16 6.5l-2 5a2.1 2.1 0 0 0 4 0z" /></Icon>;
 export const HelpIcon = () => <Icon><circle cx="10" cy="10" r="7" /><path d="M8 8a2 2 0 1 1 3 1.8c-.7.4-1 .8-1 1.5M10 13.7v.1" /></Icon>;
+export const ToolIcon = () => <Icon><path d="M12.8 3.6a4 4 0 0 0-4.7 5.3l-4.6 4.6a1.4 1.4 0 0 0 0 2l.9.9a1.4 1.4 0 0 0 2 0l4.6-4.6a4 4 0 0 0 5.3-4.8l-2.5 2.3-2.4-.6-.6-2.4z" /></Icon>;
+export const SlidersIcon = () => <Icon><path d="M3 6.5h7M14 6.5h3M3 13.5h3M10 13.5h7" /><circle cx="12" cy="6.5" r="1.9" /><circle cx="8" cy="13.5" r="1.9" /></Icon>;
+export const CompareIcon = () => <Icon><rect x="3" y="4" width="5.5" height="12" rx="1.5" /><rect x="11.5" y="4" width="5.5" height="12" rx="1.5" /></Icon>;
+export const BackwardIcon = () => <Icon><path d="M12 5.5L7.5 10l4.5 4.5" /></Icon>;
+export const ForwardIcon = () => <Icon><path d="M8 5.5l4.5 4.5L8 14.5" /></Icon>;
 export const Logo = () => (
   <svg class="logo" viewBox="0 0 32 32" aria-hidden="true" focusable="false">
     <path class="logo-shape" d="M6 5h20a3 3 0 0 1 3 3v13a3 3 0 0 1-3 3H15l-7 5v-5H6a3 3 0 0 1-3-3V8a3 3 0 0 1 3-3z" />

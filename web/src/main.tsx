@@ -1,8 +1,13 @@
 import { render } from "preact";
 import { App } from "./app";
-import { Arena } from "./arena";
+import { startRouter } from "./router";
 import "./style/base.css";
+import "./style/parts.css";
 import "./style/layout.css";
+import "./style/shell.css";
+import "./style/account.css";
+import "./style/admin.css";
+import "./style/chat.css";
 import "./style/answer.css";
 import "./style/composer.css";
 import "./style/markdown.css";
@@ -11,5 +16,5 @@ import "./style/arena.css";
 import "./style/arena-results.css";
 import "./style/adapt.css";
 
-const arena = /^\/arena\/?$/.test(location.pathname);
-render(arena ? <Arena /> : <App />, document.getElementById("page")!);
+startRouter();
+render(<App />, document.getElementById("page")!);

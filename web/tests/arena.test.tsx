@@ -6,7 +6,7 @@ import { isReady, Stopwatch } from "../src/arena-desk";
 import { actionOf, type Pressed } from "../src/arena-keys";
 import { halves } from "../src/arena-scales";
 import { arenaEn, arenaZh } from "../src/arena-strings";
-import { Markdown } from "../src/markdown";
+import { Markdown } from "../src/chat/markdown";
 
 const press = (key: string, more: Partial<Pressed> = {}) =>
   actionOf({

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from chatwright.assist.knowledge import Knowledge
+from chatwright.assist.tools.protocol import as_text
 from chatwright.curate.excerpts import excerpt, prompt_size
 from chatwright.curate.words import search_words
 from chatwright.errors import ContextError, UsageError
@@ -80,7 +81,8 @@ class Answer:
 
     `citations` are the passages that the text cites, in order; none is ever added for it.
     `passages` are all that were shown to the model, number 1 first, whole (the model may have seen
-    an excerpt). `left_out` says in plain words what could not be shown.
+    an excerpt). `left_out` says in plain words what could not be shown. Of several answers to one
+    question `completion.index` tells which this is.
     """
 
     text: str
@@ -102,12 +104,16 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """The last question, what was said before it, given instructions, and passages found."""
+    """The last question, what was said before it, given instructions, and passages found.
+
+    `after` is what the assistant did since to answer it: the tools it called, and their results.
+    """
 
     question: str
     said: list[Message]
     given: list[str]
     found: list[Passage]
+    after: list[Message]
 
 
 class Assistant:
@@ -133,35 +139,43 @@ class Assistant:
         messages: Sequence[Message | Mapping[str, str]],
         params: SamplingParams | None = None,
     ) -> Answer:
-        """The answer to the last message. Raises as `prepare` does."""
-        last: Answer | None = None
-        for item in self.stream(messages, params):
-            if isinstance(item, Answer):
-                last = item
-        assert last is not None
-        return last
+        """The (first) answer to the last message. Raises as `prepare` does."""
+        return self.answers(messages, params)[0]
+
+    def answers(
+        self,
+        messages: Sequence[Message | Mapping[str, str]],
+        params: SamplingParams | None = None,
+    ) -> list[Answer]:
+        """All `params.n` answers to the last message. Raises as `prepare` does."""
+        made = [item for item in self.stream(messages, params) if isinstance(item, Answer)]
+        return sorted(made, key=lambda answer: answer.completion.index)
 
     def stream(
         self,
         messages: Sequence[Message | Mapping[str, str]],
         params: SamplingParams | None = None,
+        *,
+        tenant: str = "",
     ) -> Iterator[Piece | Answer]:
         """Pieces of text as they are made, then the whole `Answer`.
 
-        Closing the iterator stops the engine. What is wrong with the messages raises here, before
-        the first piece is asked for.
+        With `params.n` > 1 the answers come mixed (`Piece.index` tells them apart), each whole one
+        after its last piece. Closing the iterator stops the engine. What is wrong with the messages
+        raises here, before the first piece is asked for.
         """
         params = params or self.settings.sampling
-        return self._pieces(self.prepare(messages, params), params)
+        return self.pieces(self.prepare(messages, params), params, tenant=tenant)
 
-    def _pieces(self, prepared: Prepared, params: SamplingParams) -> Iterator[Piece | Answer]:
-        completion: Completion | None = None
-        with closing(self.engine.stream(prepared.messages, params)) as pieces:
+    def pieces(
+        self, prepared: Prepared, params: SamplingParams, *, tenant: str = ""
+    ) -> Iterator[Piece | Answer]:
+        """`stream` of a conversation that is prepared already."""
+        with closing(self.engine.stream(prepared.messages, params, tenant=tenant)) as pieces:
             for piece in pieces:
-                completion = piece.completion or completion
                 yield piece
-        if completion is not None:
-            yield self.finish(prepared, completion)
+                if piece.completion is not None:
+                    yield self.finish(prepared, piece.completion)
 
     def prepare(
         self,
@@ -172,19 +186,21 @@ class Assistant:
 
         Earlier turns stay as people wrote them; only the last carries passages. Where it is too
         much, earlier turns go first (the oldest before the younger), then passages (the least
-        near first), and `left_out` says so. Raises `ContextError` where the question alone is too
-        long, and `UsageError` for messages that cannot be answered.
+        near first), and `left_out` says so. The last message is a question, or the result of a tool
+        that was called to answer one (`assist.tools.protocol`). Raises `ContextError` where the
+        question alone is too long, and `UsageError` for messages that cannot be answered.
         """
         turns = _checked(messages)
         params = params or self.settings.sampling
-        said = [m for m in turns[:-1] if m.role != "system"]
         given = [m.content for m in turns if m.role == "system" and m.content.strip()]
-        question = turns[-1].content
+        spoken = [m for m in turns if m.role != "system"]
+        last = _last_question(spoken)
+        said, question, after = spoken[:last], spoken[last].content, spoken[last + 1 :]
         found = self._retrieve(question, said)
         notes: list[str] = []
         if self.knowledge is not None and not found:
             notes.append("No passage holds any word of the question; none was shown.")
-        fitted = self._fit(_Ask(question, said, given, found), params)
+        fitted = self._fit(_Ask(question, said, given, found, after), params)
         return replace(fitted, left_out=notes + fitted.left_out)
 
     def finish(self, prepared: Prepared, completion: Completion) -> Answer:
@@ -240,10 +256,12 @@ class Assistant:
         last = ask.question
         if ask.found:
             words = self.settings.max_words
-            short = [replace(p, text=excerpt(p.text, ask.question, words)) for p in ask.found]
+            short = [
+                replace(p, text=as_text(excerpt(p.text, ask.question, words))) for p in ask.found
+            ]
             last = grounded_prompt(ask.question, short)
         first = [Message("system", head)] if head else []
-        return [*first, *ask.said, Message("user", last)]
+        return [*first, *ask.said, Message("user", last), *ask.after]
 
     def _left_out(self, ask: _Ask, kept: _Ask) -> list[str]:
         notes: list[str] = []
@@ -287,11 +305,25 @@ def _checked(messages: Sequence[Message | Mapping[str, str]]) -> list[Message]:
         if role not in ("system", "user", "assistant", "tool") or not isinstance(content, str):
             raise UsageError("a message needs a role and a text", where=repr(message)[:200])
         turns.append(Message(role, content))  # type: ignore[arg-type]
-    if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
+    spoken = [turn for turn in turns if turn.role != "system"]
+    last = spoken[-1] if spoken else None
+    answerable = last is not None and (
+        (last.role == "user" and last.content.strip() != "")
+        or (last.role == "tool" and any(turn.role == "user" for turn in spoken))
+    )
+    if not answerable or turns[-1].role == "system":
         raise UsageError(
-            "there is no question to answer", hint="the last message must be the user's, with text"
+            "there is no question to answer",
+            hint="the last message must be the user's, with text, or a tool's result",
         )
     return turns
+
+
+def _last_question(spoken: Sequence[Message]) -> int:
+    """Where the last question is. One that holds tool results is the answer to a call, not it."""
+    asked = [i for i, turn in enumerate(spoken) if turn.role == "user"]
+    asking = [i for i in asked if not spoken[i].content.startswith("<tool_response>")]
+    return (asking or asked)[-1]
 
 
 def _number(count: int, what: str, one: str = "") -> str:

@@ -164,6 +164,12 @@ class Engine(Closing):
         """The assistant's next turn, piece by piece; leave it, or `cancel()`, to stop."""
         return self.submit(self._chat_ids(messages), params, tenant=tenant)
 
+    def complete(
+        self, prompt: str | list[int], params: SamplingParams = _DEFAULT, *, tenant: str = ""
+    ) -> Request:
+        """The continuation of one prompt (`generate`), piece by piece."""
+        return self.submit(self._prompt_ids(prompt), params, tenant=tenant)
+
     def generate(
         self,
         prompts: Sequence[str | list[int]],
@@ -271,8 +277,6 @@ class Engine(Closing):
     def close(self) -> None:
         """Cancel what runs and end the engine's thread. May be called again."""
         self._finalizer()
-
-    # -- inside ----------------------------------------------------------------------------------
 
     def _group(self, prompt: list[int], params: SamplingParams, limit: int, tenant: str) -> Group:
         vocabulary = self._vocabulary

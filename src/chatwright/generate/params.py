@@ -6,7 +6,7 @@ import json
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Literal, Self
 
@@ -190,17 +190,28 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """A token of an answer with its natural log-probability, and the likeliest in its place."""
+
+    token: int
+    logprob: float
+    top: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """The next part of a streamed answer; whole characters only, and possibly none.
 
     The last piece of answer `index`, and only that, has a `finish_reason` and the whole
-    `completion`.
+    `completion`. Where `logprobs` were asked for, `chosen` are the tokens taken since the piece
+    before; the last piece has none, for its completion tells them all.
     """
 
     text: str
     finish_reason: FinishReason | None = None
     completion: Completion | None = None
     index: int = 0
+    chosen: tuple[Chosen, ...] = ()
 
 
 _WHOLE = (

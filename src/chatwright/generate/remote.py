@@ -130,6 +130,12 @@ class RemoteEngine(Closing):
         """The assistant's next turn, piece by piece; leave it, or `cancel()`, to stop."""
         return self._start(*self._chat_request(messages, params, tenant), params)
 
+    def complete(
+        self, prompt: str | list[int], params: SamplingParams = _DEFAULT, *, tenant: str = ""
+    ) -> RemoteRequest:
+        """The continuation of one prompt (`generate`), piece by piece."""
+        return self._start(*self._prompt_request(prompt, params, tenant), params)
+
     def generate(
         self,
         prompts: Sequence[str | list[int]],

@@ -11,7 +11,7 @@ import numpy as np
 from chatwright.errors import ChatwrightError
 from chatwright.generate.group import Answer, Group, Pool, Rows, Sequence, Vocabulary
 from chatwright.generate.logits import guide, log_probability, top_log_probabilities
-from chatwright.generate.params import Completion, FinishReason, Piece, SamplingParams
+from chatwright.generate.params import Chosen, Completion, FinishReason, Piece, SamplingParams
 from chatwright.generate.runner import Floats
 from chatwright.generate.sampler import Sampler
 from chatwright.generate.speculation import Proposer, verify
@@ -23,7 +23,7 @@ class _Stream:
     `twin` is the sequence that goes on from the negative prompt (guidance).
     """
 
-    __slots__ = ("answer", "last", "proposer", "sampler", "sequence", "total", "twin")
+    __slots__ = ("answer", "fresh", "last", "proposer", "sampler", "sequence", "total", "twin")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class _Stream:
         self.proposer = proposer
         self.total = 0.0  # log-probability
         self.last = ""  # the text of its last piece
+        self.fresh: list[Chosen] = []  # tokens that no piece has told yet
 
     @property
     def mean(self) -> float:
@@ -191,15 +192,18 @@ class PlainGroup(Group):
             stream.total += logprob
             if self.params.logprobs:
                 answer.logprobs.append(logprob)
+                top = top_log_probabilities(own, self.params.top_logprobs)
                 if self.params.top_logprobs:
-                    answer.top_logprobs.append(top_log_probabilities(own, self.params.top_logprobs))
+                    answer.top_logprobs.append(top)
+                stream.fresh.append(Chosen(token, logprob, top))
         text = answer.accept(token)
         if answer.reason is None and stream.sampler.finished:
             text += answer.close("stop")  # the constraint is complete
         if answer.reason is not None:
             stream.last = text
         elif text and not self._ranked:
-            self.emit(Piece(text, index=answer.index))
+            self.emit(Piece(text, index=answer.index, chosen=tuple(stream.fresh)))
+            stream.fresh.clear()
 
     def _settle(self, stream: _Stream, pool: Pool) -> None:
         """Give up what a finished answer holds, and only then say that it is finished."""

@@ -13,17 +13,25 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from chatwright.serve.access import PUBLIC, Role, allow, check_routes
+from chatwright.serve.accounts import add_accounts
 from chatwright.serve.arena import Studies, arena_router
-from chatwright.serve.chat import ChatResponse, read_body
+from chatwright.serve.assisting import Moderator, PersonTools, assisting_router
 from chatwright.serve.errors import ApiError
+from chatwright.serve.feedback.routes import feedback_router
 from chatwright.serve.generation import Slots
+from chatwright.serve.history.routes import history_router
+from chatwright.serve.knowledge import knowledge_routers, make_collections
 from chatwright.serve.limits import Limits
 from chatwright.serve.lineage import trace
+from chatwright.serve.openai import openai_router
 from chatwright.serve.page import STATIC, add_page
 from chatwright.serve.registry import Registry
-from chatwright.serve.replies import model_card
+from chatwright.serve.runs import RunService, runs_router
 from chatwright.serve.security import Guard
-from chatwright.serve.shapes import ChatRequest, parse_chat_request
+from chatwright.serve.service import ServeOptions, Service, make_local_person
+from chatwright.serve.store import Store, memory_store
+from chatwright.serve.usage import Meter, usage_router
 from chatwright.version import __version__
 from chatwright.workspace import Workspace
 
@@ -35,21 +43,36 @@ def create_app(
     host_names: Iterable[str] = (),
     static: Path = STATIC,
     workspace: Workspace | None = None,
+    store: Store | None = None,
+    options: ServeOptions | None = None,
 ) -> FastAPI:
     """The service over what `registry` holds, and the arena over the studies of `workspace`.
 
-    `host_names` are names that the server goes by besides `localhost` and IP addresses; a request
-    that names any other host is refused. `static` is the folder of the bundled chat page.
+    Without a `store` nothing outlives the process; without accounts (`options`) one person, who
+    may do everything, is taken for granted. `host_names` are names that the server goes by besides
+    `localhost` and IP addresses; a request that names any other host is refused. `static` is the
+    folder of the bundled chat page.
     """
     limits = limits or Limits()
+    options = options or ServeOptions()
     slots = Slots(limits.active)
+    store = store or memory_store()
+    service = Service(registry, store, limits, options, workspace, slots)
+    if not options.accounts:
+        make_local_person(store)
     studies = Studies(workspace)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.runs.start()
+        await service.collections.start()
         yield
+        await service.runs.close()
+        await service.meter.close()
+        await anyio.to_thread.run_sync(service.collections.close)
         await anyio.to_thread.run_sync(registry.close)
         await anyio.to_thread.run_sync(studies.close)
+        await anyio.to_thread.run_sync(store.close)
 
     app = FastAPI(
         title="Chatwright",
@@ -61,31 +84,14 @@ def create_app(
     app.add_middleware(Guard, names=list(host_names))
     _add_error_handlers(app)
     app.state.slots = slots
+    app.state.service = service
 
-    @app.get("/healthz")
+    @app.get("/healthz", dependencies=[PUBLIC])
     async def healthz() -> dict[str, Any]:
         """Whether the server answers, and how many answers it is writing."""
         return {"status": "ok", "version": __version__, "active": slots.taken}
 
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        """The assistants and models that can be asked."""
-        entries = await anyio.to_thread.run_sync(registry.entries)
-        return {"object": "list", "data": [model_card(entry) for entry in entries]}
-
-    @app.get("/v1/models/{name:path}")
-    async def model(name: str) -> dict[str, Any]:
-        """One of them. 404 where there is none of that name."""
-        return model_card(await anyio.to_thread.run_sync(registry.get, name))
-
-    @app.post("/v1/chat/completions", openapi_extra=_body_schema())
-    async def chat_completions(request: Request) -> Response:
-        """Answer a conversation, whole or as server-sent events, with citations."""
-        asked = parse_chat_request(await read_body(request, limits), limits)
-        await anyio.to_thread.run_sync(registry.get, asked.model)
-        return ChatResponse(asked, registry, limits, slots)
-
-    @app.get("/v1/chatwright/passages/{passage_id}")
+    @app.get("/v1/chatwright/passages/{passage_id}", dependencies=[allow(Role.user, scope="chat")])
     async def passage(
         passage_id: str, name: str = Query(alias="model", max_length=300)
     ) -> dict[str, Any]:
@@ -98,31 +104,27 @@ def create_app(
             raise ApiError(404, f"{name!r} has no such passage", code="passage_not_found")
         return found
 
-    app.include_router(arena_router(studies, limits))
+    add_accounts(app, service)
+    service.meter = Meter(store)
+    service.collections = make_collections(service)
+    service.moderator = Moderator(service)
+    service.tools = PersonTools(service)
+    service.runs = RunService(service)
+    routers = (
+        *knowledge_routers(),
+        openai_router(),
+        assisting_router(),
+        runs_router(),
+        usage_router(),
+        history_router(),
+        feedback_router(),
+        arena_router(studies, limits),
+    )
+    for router in routers:
+        app.include_router(router)
     add_page(app, static)
+    check_routes(app)
     return app
-
-
-def _body_schema() -> dict[str, Any]:
-    """The request body for the OpenAPI document: it is read by hand, within limits."""
-    schema = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    definitions = schema.pop("$defs", {})
-    for definition in definitions.values():
-        definition.pop("title", None)
-
-    def inline(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$ref" in value:
-                return inline(definitions[value["$ref"].rsplit("/", 1)[-1]])
-            return {key: inline(item) for key, item in value.items()}
-        return [inline(item) for item in value] if isinstance(value, list) else value
-
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": inline(schema)}},
-        }
-    }
 
 
 def _add_error_handlers(app: FastAPI) -> None:

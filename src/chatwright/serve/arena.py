@@ -12,8 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field
 
 from chatwright.errors import ChatwrightError, UsageError
 from chatwright.evaluate.arena import (
@@ -30,7 +29,8 @@ from chatwright.evaluate.arena import (
     study_path,
 )
 from chatwright.evaluate.arena.checks import judge as checked_judge
-from chatwright.serve.chat import read_body
+from chatwright.serve.access import Role, allow
+from chatwright.serve.bodies import read_json
 from chatwright.serve.errors import ApiError, as_api_error
 from chatwright.serve.limits import Limits
 from chatwright.workspace import Workspace
@@ -153,41 +153,41 @@ def arena_router(studies: Studies, limits: Limits) -> APIRouter:
             raise as_api_error(error) from error
 
     async def body(request: Request, shape: type[B]) -> B:
-        return _parse(await read_body(request, limits), shape)
+        return await read_json(request, shape, limits)
 
-    @router.get("/studies")
+    @router.get("/studies", dependencies=[allow(Role.annotator)])
     async def list_studies(judge: str = Query("", max_length=200)) -> dict[str, Any]:
         """The studies there are, and how far `judge` has come in each."""
         return {"object": "list", "data": await off_loop(_list, judge)}
 
-    @router.get("/studies/{name}")
+    @router.get("/studies/{name}", dependencies=[allow(Role.annotator)])
     async def study(name: str) -> dict[str, Any]:
         """What one study asks: guidelines, reasons and scales, in English and Chinese."""
         return await off_loop(_describe, name)
 
-    @router.post("/studies/{name}/next")
+    @router.post("/studies/{name}/next", dependencies=[allow(Role.annotator)])
     async def next_task(name: str, request: Request) -> dict[str, Any]:
         """What the judge is asked now; the same until it is answered. `task` is null at the end."""
         asked = await body(request, _NextBody)
         return await off_loop(_next, name, asked.judge, asked.form)
 
-    @router.post("/studies/{name}/votes")
+    @router.post("/studies/{name}/votes", dependencies=[allow(Role.annotator)])
     async def vote(name: str, request: Request) -> dict[str, Any]:
         """Record a choice; answers with what comes next."""
         return await off_loop(_vote, name, await body(request, _VoteBody))
 
-    @router.post("/studies/{name}/ratings")
+    @router.post("/studies/{name}/ratings", dependencies=[allow(Role.annotator)])
     async def rate(name: str, request: Request) -> dict[str, Any]:
         """Record scores (none at all: skipped); answers with what comes next."""
         return await off_loop(_rate, name, await body(request, _RatingBody))
 
-    @router.post("/studies/{name}/undo")
+    @router.post("/studies/{name}/undo", dependencies=[allow(Role.annotator)])
     async def undo(name: str, request: Request) -> dict[str, Any]:
         """Take back the judge's latest vote or rating, and show it again."""
         asked = await body(request, _NextBody)
         return await off_loop(_undo, name, asked.judge, asked.form)
 
-    @router.get("/studies/{name}/results")
+    @router.get("/studies/{name}/results", dependencies=[allow(Role.admin)])
     async def results(name: str) -> dict[str, Any]:
         """What judges found. Names the models: not for somebody who still judges."""
         return await off_loop(Studies.results, name)
@@ -311,19 +311,6 @@ def _refused(study: Study, judge: str, task: str, form: Form) -> Iterator[None]:
         if task in state.standing:
             raise ApiError(409, told.message, code="already_judged") from error
         raise ApiError(400, told.message, param=error.where, code="invalid_value") from error
-
-
-def _parse(body: bytes, shape: type[B]) -> B:
-    try:
-        return shape.model_validate(from_json(body, allow_inf_nan=False))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        param = ".".join(str(part) for part in first["loc"])
-        raise ApiError(
-            400, f"{param or 'body'}: {first['msg']}", param=param or None, code="invalid_value"
-        ) from error
-    except ValueError as error:
-        raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from error
 
 
 def _plain(text: str) -> str:

@@ -4,25 +4,125 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from chatwright.assist import Answer, Assistant, Prepared
+from chatwright.errors import UsageError
 from chatwright.generate import Completion, Piece, SamplingParams
 from chatwright.records import Message
 from chatwright.serve.errors import ApiError
 
-Event = Prepared | Piece | Answer
+Event = Prepared | Piece | Answer | Completion
 
 
-class Generation:
-    """Asks an assistant in a thread of its own; `await next()` gives what happens.
+class Walk:
+    """Reads pieces in threads of its own; `await batch()` gives what has happened since.
 
-    First the `Prepared` prompt (its passages are known before a word is written), then pieces,
-    then the `Answer`. They wait in an unbounded queue (an answer has at most `max_tokens` pieces),
-    so a client that reads slowly never holds up the engine. `cancel()` returns at once and frees
-    the engine's slot at its next step; `finished` is set when the thread has let go of the engine.
+    They wait in an unbounded queue (an answer has at most `max_tokens` pieces), so a client that
+    reads slowly never holds up the engine; the event loop is woken once for all that came in
+    between. `cancel()` returns at once and frees the engine's slot at its next step; `finished` is
+    set when the threads have let go of the engine.
+    """
+
+    def __init__(self, walkers: Sequence[Callable[[], None]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[Event | BaseException] = deque()
+        self._waking = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._cancelled = False
+        self._open: list[Any] = []
+        self._left = len(walkers)
+        self._lock = threading.Lock()
+        self.finished = asyncio.Event()
+        for walker in walkers:
+            # Daemon threads: one that cannot be stopped must not keep the program alive.
+            threading.Thread(
+                target=self._walk, args=(walker,), name="chatwright-answer", daemon=True
+            ).start()
+
+    def cancel(self) -> None:
+        """Stop generating; what there is by then is the answer."""
+        with self._lock:
+            self._cancelled = True
+            pieces = list(self._open)
+        for one in pieces:
+            one.close()
+
+    async def batch(self, seconds: float | None = None) -> list[Event]:
+        """All that happened since the last call, in order; nothing where `seconds` pass without.
+
+        Raises what went wrong in the threads, after what came before it.
+        """
+        if not self._items:
+            waiting = self._waiting = self._loop.create_future()
+            timer = None if seconds is None else self._loop.call_later(seconds, _release, waiting)
+            try:
+                await waiting
+            finally:
+                self._waiting = None
+                if timer is not None:
+                    timer.cancel()
+        found: list[Event] = []
+        while self._items:
+            if isinstance(item := self._items[0], BaseException):
+                if not found:
+                    raise item
+                break
+            found.append(item)
+            self._items.popleft()
+        return found
+
+    def _walk(self, walker: Callable[[], None]) -> None:
+        try:
+            walker()
+        except BaseException as error:  # whatever it was, the caller must hear of it
+            self._put(error)
+        finally:
+            with self._lock:
+                self._left -= 1
+                last = self._left == 0
+            if last:
+                self._tell(self.finished.set)
+
+    @contextmanager
+    def _reading(self, pieces: Any) -> Iterator[Any]:
+        """Know an iterator of pieces while it is read, so that it can be closed from outside."""
+        with self._lock:
+            self._open.append(pieces)
+            cancelled = self._cancelled
+        if cancelled:  # before there was anything to close
+            pieces.close()
+        try:
+            yield pieces
+        finally:
+            pieces.close()
+
+    def _put(self, item: Event | BaseException) -> None:
+        self._items.append(item)
+        if not self._waking:  # the loop has seen all that came before the flag went down
+            self._waking = True
+            self._tell(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        if self._waiting is not None:
+            _release(self._waiting)
+
+    def _tell(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Run a function on the event loop; when the loop is gone (shutdown), stop instead."""
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self.cancel()
+
+
+class Generation(Walk):
+    """Asks an assistant. First the `Prepared` prompt comes (its passages are known before a word is
+    written), then pieces, and after the last piece of each answer the `Answer`.
     """
 
     def __init__(
@@ -33,73 +133,84 @@ class Generation:
         *,
         tenant: str = "",
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Event | BaseException] = asyncio.Queue()
-        self._cancelled = threading.Event()
-        self._pieces: Any = None
-        self.finished = asyncio.Event()
-        # A daemon thread: a generation that cannot be stopped must not keep the program alive.
-        threading.Thread(
-            target=self._walk,
-            args=(assistant, messages, params, tenant),
-            name="chatwright-answer",
-            daemon=True,
-        ).start()
-
-    def cancel(self) -> None:
-        self._cancelled.set()
-        if self._pieces is not None:
-            self._pieces.close()
+        self._answers = params.n
+        self._early: deque[Event] = deque()
+        super().__init__([lambda: self._ask(assistant, messages, params, tenant)])
 
     async def next(self) -> Event:
-        """What happens next; the last is the `Answer`. Raises what went wrong in the thread."""
-        item = await self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
+        """What happens next. Raises what went wrong in the thread."""
+        while not self._early:
+            self._early.extend(await self.batch())
+        return self._early.popleft()
 
     async def answer(self) -> Answer:
-        """Wait for the end."""
+        """Wait for the (first) answer."""
         while not isinstance(item := await self.next(), Answer):
             pass
         return item
 
-    def _walk(
+    def _ask(
         self,
         assistant: Assistant,
         messages: Sequence[Message],
         params: SamplingParams,
         tenant: str,
     ) -> None:
-        try:
-            prepared = assistant.prepare(messages, params)
-            self._put(prepared)
-            self._pieces = assistant.engine.stream(prepared.messages, params, tenant=tenant)
-            if self._cancelled.is_set():  # before there was anything to close
-                self._pieces.close()
-            completion: Completion | None = None
-            for piece in self._pieces:
-                completion = piece.completion or completion
+        prepared = assistant.prepare(messages, params)
+        self._put(prepared)
+        made = 0
+        with self._reading(
+            assistant.engine.stream(prepared.messages, params, tenant=tenant)
+        ) as pieces:
+            for piece in pieces:
                 self._put(piece)
-            if completion is None:
-                raise RuntimeError("the engine ended without a completion")
-            self._put(assistant.finish(prepared, completion))
-        except BaseException as error:  # whatever it was, the caller must hear of it
-            self._put(error)
-        finally:
-            if self._pieces is not None:
-                self._pieces.close()
-            self._tell(self.finished.set)
+                if piece.completion is not None:
+                    made += 1
+                    self._put(assistant.finish(prepared, piece.completion))
+        if made < self._answers:
+            raise RuntimeError("the engine ended without a completion")
 
-    def _put(self, item: Event | BaseException) -> None:
-        self._tell(self._queue.put_nowait, item)
 
-    def _tell(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Run a function on the event loop; when the loop is gone (shutdown), stop instead."""
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
-            self.cancel()
+class TextGeneration(Walk):
+    """Continues prompts (text or token ids), side by side: pieces, and after the last piece of each
+    answer its `Completion`. Prompt p's n answers have the indices p·n, p·n + 1, ….
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        prompts: Sequence[str | list[int]],
+        params: SamplingParams,
+        *,
+        tenant: str = "",
+    ) -> None:
+        complete = getattr(assistant.engine, "complete", None)
+        if complete is None:
+            raise UsageError("this model only answers conversations", where="model")
+
+        def walker(number: int, prompt: str | list[int]) -> Callable[[], None]:
+            return lambda: self._continue(
+                number * params.n, complete(prompt, params, tenant=tenant), params.n
+            )
+
+        super().__init__([walker(number, prompt) for number, prompt in enumerate(prompts)])
+
+    def _continue(self, first: int, stream: Any, answers: int) -> None:
+        made = 0
+        with self._reading(stream) as pieces:
+            for piece in pieces:
+                index = first + piece.index
+                self._put(replace(piece, index=index))
+                if piece.completion is not None:
+                    made += 1
+                    self._put(replace(piece.completion, index=index))
+        if made < answers:
+            raise RuntimeError("the engine ended without a completion")
+
+
+def _release(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class Slots:
@@ -107,7 +218,7 @@ class Slots:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._running: set[Generation] = set()
+        self._running: set[Walk] = set()
         self._stopping = False
         self.taken = 0
 
@@ -127,7 +238,7 @@ class Slots:
             self.taken -= 1
 
     @contextmanager
-    def running(self, generation: Generation) -> Iterator[None]:
+    def running(self, generation: Walk) -> Iterator[None]:
         """Know a generation while the block runs; it is cancelled at the end of it."""
         self._running.add(generation)
         if self._stopping:

@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Requests in the long run (`per_second`) and at once (`burst`)."""
+
+    per_second: float
+    burst: float
+
+    def times(self, factor: float) -> Rate:
+        return Rate(self.per_second * factor, self.burst * factor)
+
+
+def _rates() -> dict[str, Rate]:
+    """By the group that a route names (`access.allow`); one that is not here counts as "api"."""
+    return {
+        "api": Rate(50, 300),
+        "public": Rate(20, 200),
+        "credentials": Rate(1, 30),  # keys and cookies that are no good
+        "sign_in": Rate(1, 30),
+        "upload": Rate(2, 60),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +36,12 @@ class Limits:
     waiting for the engine at one time (one more gets 429); `body_seconds` how long a client may
     take to send its body, and `stall_seconds` how long it may take to read one piece of an answer.
     `logit_biases` is the number of tokens that one request may favour or forbid, `schema_bytes` the
-    size of the JSON schema that its answer shall have, and `beams` how wide it may search.
+    size of the JSON schema that its answer shall have (of those of all its tools together),
+    `schema_depth` how deep that may be nested, and `beams` how wide it may search. `choices` is the
+    number of answers to one conversation, `prompts` that of prompts, or of answers to all of them,
+    in one request for completions, and `tools` the number of
+    functions that it may offer. `rates` is how often a key, a person or an address may ask, by
+    group of routes.
     """
 
     body_bytes: int = 1 << 20
@@ -25,6 +53,11 @@ class Limits:
     stop_length: int = 200
     logit_biases: int = 1000
     schema_bytes: int = 1 << 16
+    schema_depth: int = 40
     beams: int = 8
+    choices: int = 8
+    prompts: int = 16
+    tools: int = 64
     active: int = 64
     loaded_models: int = 2
+    rates: Mapping[str, Rate] = field(default_factory=_rates)

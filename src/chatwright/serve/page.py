@@ -9,7 +9,26 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from chatwright.serve.access import PUBLIC
+
 STATIC = Path(__file__).parent / "static"
+
+# Where the page may be opened; which of its views is shown there is its own affair.
+PAGES = (
+    "/",
+    "/c/{_}",
+    "/shared/{_}",
+    "/sign-in",
+    "/setup",
+    "/invite",
+    "/settings",
+    "/settings/{_}",
+    "/admin",
+    "/admin/{_}",
+    "/knowledge",
+    "/knowledge/{_}",
+    "/arena",
+)
 
 _NOT_BUILT = """The chat page is not in this installation.
 
@@ -31,14 +50,15 @@ class _Immutable(StaticFiles):
 def add_page(app: FastAPI, static: Path = STATIC) -> None:
     """Serve the page at `/` (chat) and `/arena` (judging), and its files under `/assets/`."""
 
-    @app.get("/", include_in_schema=False)
-    @app.get("/arena", include_in_schema=False)
     async def index() -> Response:
         if not (static / "index.html").exists():
             return PlainTextResponse(_NOT_BUILT, 503)
         return FileResponse(static / "index.html", headers={"Cache-Control": "no-cache"})
 
-    @app.get("/favicon.svg", include_in_schema=False)
+    for path in PAGES:
+        app.get(path, include_in_schema=False, dependencies=[PUBLIC])(index)
+
+    @app.get("/favicon.svg", include_in_schema=False, dependencies=[PUBLIC])
     async def favicon() -> Response:
         if not (static / "favicon.svg").exists():
             return Response(status_code=404)

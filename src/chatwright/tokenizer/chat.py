@@ -212,12 +212,23 @@ class ChatTemplate:
                 hint="correct tokenizer_config.json or chat_template.jinja",
             ) from error
 
-    def render(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool) -> str:
-        """The prompt as text. Raises `DataError` where the template refuses the conversation."""
+    def render(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """The prompt as text. Raises `DataError` where the template refuses the conversation.
+
+        `tools` are functions as OpenAI's API describes them, for templates that tell them.
+        """
+        told = {"tools": list(tools)} if tools else {}
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=add_generation_prompt,
+                **told,
                 **self.variables,
             )
         except _Refused as error:

@@ -11,11 +11,12 @@ import torch
 from chatwright.tokenizer import Tokenizer
 from chatwright.train import LoraSettings, TrainSettings, train
 
-from ..killing import be_killed, check_resumed
+from ..killing import check_resumed
 from .conftest import make_preferences, tiny_model
 
 STEPS = 24
 KILLED_AT = range(3, STEPS - 7)
+SECONDS = 0.05
 CASES: dict[str, dict[str, Any]] = {
     "reward": {"objective": "reward", "precision": "bf16", "lora": LoraSettings(rank=2)},
     "dpo": {"objective": "dpo", "precision": "fp32"},
@@ -42,7 +43,3 @@ def run(case: str, tokenizer: Tokenizer, scratch: Path | None) -> dict[str, torc
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_resumed_is_undisturbed(case: str, tokenizer: Tokenizer, killed: Path) -> None:
     check_resumed(run, case, tokenizer, killed, STEPS)
-
-
-if __name__ == "__main__":
-    be_killed(run, 0.05)

@@ -9,22 +9,19 @@ import torch
 
 from chatwright.tokenizer import Tokenizer
 
-from ..killing import be_killed, check_resumed
-from .test_train import run
+from ..killing import check_resumed
+from .test_train import run as run_for
 
 CASES = ("ppo", "grpo")
 STEPS = 9
 KILLED_AT = range(2, STEPS - 3)
+SECONDS = 0.15
 
 
-def weights(case: str, tokenizer: Tokenizer, scratch: Path | None) -> dict[str, torch.Tensor]:
-    return dict(run(case, tokenizer, scratch, STEPS).model.state_dict())
+def run(case: str, tokenizer: Tokenizer, scratch: Path | None) -> dict[str, torch.Tensor]:
+    return dict(run_for(case, tokenizer, scratch, STEPS).model.state_dict())
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_resumed_is_undisturbed(case: str, tokenizer: Tokenizer, killed: Path) -> None:
-    check_resumed(weights, case, tokenizer, killed, STEPS)
-
-
-if __name__ == "__main__":
-    be_killed(weights, 0.15)
+    check_resumed(run, case, tokenizer, killed, STEPS)

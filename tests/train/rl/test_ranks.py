@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from chatwright.train import train
 from chatwright.train.world import current_world
 
 from ..conftest import tiny_model
-from ..test_distributed import ended, start
+from ..test_distributed import end_of, in_two_processes
 from .conftest import letters, make_prompts, settings
 from .test_train import CASES, data_for
 
@@ -42,12 +41,20 @@ def run(case: str, tokenizer: Tokenizer, scratch: Path) -> tuple[list[Any], dict
     return lines, dict(result.model.state_dict())
 
 
+def main(root: Path) -> None:
+    found = {c: run(c, Tokenizer.load(root / "tokenizer"), root / "two") for c in ("ppo", "grpo")}
+    if current_world().is_main:
+        (root / "lines.json").write_text(json.dumps({c: lines for c, (lines, _) in found.items()}))
+        for c, (_, weights) in found.items():
+            save_file({n: w.clone() for n, w in weights.items()}, root / f"{c}.safetensors")
+
+
 def test_two_processes_are_one(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer")
-    process = start("-m", "train.rl.test_ranks", str(tmp_path))
+    process = in_two_processes(main, tmp_path, said=tmp_path / "said")
     alone = {case: run(case, tokenizer, tmp_path / "alone") for case in ("ppo", "grpo")}
-    said = ended(process)
-    assert process.returncode == 0, said
+    end_of(process)
+    assert process.exitcode == 0, (tmp_path / "said").read_text()
     together = json.loads((tmp_path / "lines.json").read_text())
     for case, (lines, weights) in alone.items():
         for one, two in zip(lines, together[case], strict=True):
@@ -55,13 +62,3 @@ def test_two_processes_are_one(tokenizer: Tokenizer, tmp_path: Path) -> None:
         found = load_file(tmp_path / f"{case}.safetensors")
         for name, weight in weights.items():
             torch.testing.assert_close(found[name], weight, atol=1e-3, rtol=1e-3)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    root = Path(sys.argv[1])
-    found = {c: run(c, Tokenizer.load(root / "tokenizer"), root / "two") for c in ("ppo", "grpo")}
-    if current_world().is_main:
-        (root / "lines.json").write_text(json.dumps({c: lines for c, (lines, _) in found.items()}))
-        for c, (_, weights) in found.items():
-            save_file({n: w.clone() for n, w in weights.items()}, root / f"{c}.safetensors")

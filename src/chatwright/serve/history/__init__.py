@@ -1,0 +1,1 @@
+"""Conversations as trees: written, read, found, shared, taken out and brought in."""

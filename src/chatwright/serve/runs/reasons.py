@@ -1,0 +1,21 @@
+"""Why a text was held back, in the words that the page shows."""
+
+from __future__ import annotations
+
+import re
+
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+
+_EN = {
+    "input": "This question was not answered: moderation judged it to break the rules here.",
+    "output": "The rest of this answer was withheld: moderation judged it to break the rules here.",
+}
+_ZH = {
+    "input": "这个问题没有回答\uff1a审核认为它违反了这里的规则\u3002",
+    "output": "回答的其余部分已隐去\uff1a审核认为它违反了这里的规则\u3002",
+}
+
+
+def reason_for(direction: str, question: str) -> str:
+    """The reason, in the question's language."""
+    return (_ZH if _HAN.search(question) else _EN)[direction]

@@ -1,0 +1,142 @@
+/** Settings › Data: consent, export, import, deletion. */
+import { useState } from "preact/hooks";
+import * as account from "../clients/account";
+import { exportAll } from "../clients/history";
+import { ServerError } from "../http";
+import { changeMe, type Person, type Session } from "../session";
+import { openDialog } from "../shell/conversation-menu";
+import { deleteAll } from "../shell/history-store";
+import { Button, confirm, Dialog, Field, toast, Toggle } from "../shell/parts";
+import { attempt, problemText } from "../shell/problem";
+import { Part } from "../shell/sections";
+import { AllShares } from "../shell/share";
+import { useShell } from "../strings-shell";
+import { useWords } from "./strings";
+
+export function Data(props: { person: Person; mode: Session["mode"] }) {
+  const words = useWords();
+  const strings = useShell();
+  const [busy, setBusy] = useState(false);
+  const [leaving, setLeaving] = useState(false);
+
+  async function takeAll() {
+    setBusy(true);
+    await attempt(exportAll);
+    setBusy(false);
+  }
+
+  async function removeAll() {
+    const yes = await confirm({
+      title: strings.deleteAllTitle,
+      text: strings.deleteAllText,
+      action: strings.deleteAll,
+      typed: strings.deleteAllWord,
+      danger: true,
+    });
+    if (yes && (await deleteAll())) toast(strings.deletedAll);
+  }
+
+  return (
+    <>
+      <Part>
+        <Toggle
+          label={words.training}
+          hint={words.trainingHint}
+          checked={props.person.training_consent}
+          onChange={(on) => void attempt(() => changeMe({ training_consent: on }))}
+        />
+      </Part>
+      <Part title={words.exportTitle} text={words.exportHint} action={
+        <Button busy={busy} onClick={takeAll}>{words.exportDo}</Button>
+      } />
+      <Part title={words.importTitle} text={words.importHint} action={
+        <Button onClick={() => openDialog({ kind: "import" })}>{words.importDo}</Button>
+      } />
+      <Part title={words.sharedTitle}>
+        <AllShares />
+      </Part>
+      <Part title={words.deleteChats} text={words.deleteChatsHint} action={
+        <Button kind="danger" onClick={removeAll}>{words.deleteChats}</Button>
+      } />
+      {props.mode === "accounts" && (
+        <Part title={words.deleteAccount} text={words.deleteAccountHint} action={
+          <Button kind="danger" onClick={() => setLeaving(true)}>{words.deleteAccount}</Button>
+        } />
+      )}
+      {leaving && <DeleteAccount onClose={() => setLeaving(false)} />}
+    </>
+  );
+}
+
+function DeleteAccount(props: { onClose: () => void }) {
+  const words = useWords();
+  return (
+    <PasswordDialog
+      title={words.deleteAccountTitle}
+      text={words.deleteAccountText}
+      action={words.deleteForGood}
+      onSend={account.deleteMe}
+      onDone={() => location.assign("/sign-in")}
+      onClose={props.onClose}
+    />
+  );
+}
+
+/** Something that is done only by somebody who knows the password. */
+export function PasswordDialog(props: {
+  title: string;
+  text: string;
+  action: string;
+  onSend: (password: string) => Promise<unknown>;
+  onDone: () => void;
+  onClose: () => void;
+}) {
+  const words = useWords();
+  const [password, setPassword] = useState("");
+  const [problem, setProblem] = useState("");
+  const [busy, setBusy] = useState(false);
+
+  async function send(event: Event) {
+    event.preventDefault();
+    if (busy) return;
+    setBusy(true);
+    setProblem("");
+    try {
+      await props.onSend(password);
+      props.onDone();
+    } catch (error) {
+      const wrong = error instanceof ServerError && [401, 403].includes(error.status);
+      setProblem(wrong ? words.wrongPassword : problemText(error));
+      setBusy(false);
+    }
+  }
+
+  return (
+    <Dialog
+      title={props.title}
+      size="small"
+      onClose={props.onClose}
+      actions={
+        <>
+          <Button onClick={props.onClose}>{words.cancel}</Button>
+          <Button type="submit" form="password-form" kind="danger filled" busy={busy} disabled={!password}>
+            {props.action}
+          </Button>
+        </>
+      }
+    >
+      <form id="password-form" class="stack" onSubmit={send}>
+        <p>{props.text}</p>
+        <Field
+          label={words.password}
+          type="password"
+          value={password}
+          onInput={setPassword}
+          autoComplete="current-password"
+          error={problem || undefined}
+          maxLength={1000}
+        />
+      </form>
+    </Dialog>
+  );
+}

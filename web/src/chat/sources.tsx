@@ -1,0 +1,49 @@
+import { useChatStrings } from "../strings-chat";
+import type { Source } from "./types";
+
+export function SourceList(props: { heading: string; sources: Source[]; onOpen: (source: Source) => void }) {
+  return (
+    <section class="sources" aria-label={props.heading}>
+      <h3>{props.heading}</h3>
+      <ol>
+        {props.sources.map((source) => (
+          <li key={source.number}>
+            <button type="button" onClick={() => props.onOpen(source)}>
+              <span class="chip" aria-hidden="true">
+                {source.number}
+              </span>
+              <span class="source-title">{source.title || source.uri}</span>
+              <span class="source-place">{place(source.uri)}</span>
+            </button>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+export function CitationChip(props: { source: Source; onOpen: (source: Source) => void }) {
+  const strings = useChatStrings();
+  const { source } = props;
+  return (
+    <button
+      type="button"
+      class="chip"
+      data-tip={source.title}
+      aria-label={strings.openSource(source.number, source.title)}
+      onClick={() => props.onOpen(source)}
+    >
+      {source.number}
+    </button>
+  );
+}
+
+/** Where a page is, short enough for one line: host and path without scheme. */
+export function place(uri: string): string {
+  const short = uri.replace(/^https?:\/\//, "").replace(/[#?].*$/, "");
+  try {
+    return decodeURI(short);
+  } catch {
+    return short;
+  }
+}
