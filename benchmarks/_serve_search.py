@@ -8,14 +8,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-_WORDS = (
-    "harbour gate tide spring moor boat fee office noon length range moon sun pull angle open close "
-    "hours metres north quay captain signal weather forecast window engine python function returns "
-    "list error value index table database query message answer question model train data token "
-    "learning rate batch gradient layer attention cache stream server client request response "
-    "recipe flour butter oven minutes sugar bread garden plant water soil seed light travel ticket"
-).split()
-_HAN = "潮汐港口闸门开放时间船只停泊费用办公室太阳月亮引力模型训练数据回答问题请求服务器错误函数列表天气旅行面包花园"
+_TEXT = (
+    "harbour gate tide spring moor boat fee office noon length range moon sun pull angle open "
+    "close hours metres north quay captain signal weather forecast window engine python function "
+    "returns list error value index table database query message answer question model train data "
+    "token learning rate batch gradient layer attention cache stream server client request "
+    "response recipe flour butter oven minutes sugar bread garden plant water soil seed light "
+    "travel ticket"
+)
+_WORDS = _TEXT.split()
+_HAN = (
+    "潮汐港口闸门开放时间船只停泊费用办公室太阳月亮引力模型训练数"
+    "据回答问题请求服务器错误函数列表天气旅行面包花园"
+)
 _CHATS_OF = 20  # messages in a conversation
 
 
@@ -27,57 +32,72 @@ def measure(messages: int = 100_000, *, queries: int = 200) -> dict[str, Any]:
     number in each; a third of the queries ask for one rare word, the others for common words, two
     words, two Chinese characters, one character, and for what is not there.
     """
-    from chatwright.serve.history.search import search
-    from chatwright.serve.history.store import add_message, create_chat
     from chatwright.serve.store import open_store
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(None, folder=Path(folder))
+        began = time.perf_counter()
+        fill(store, messages)
+        filled = time.perf_counter() - began
+        told = ask(store, messages, queries)
+        store.close()
+        size = (Path(folder) / "chat.db").stat().st_size
+    return {
+        "messages": messages,
+        **told,
+        "fill_seconds": round(filled, 1),
+        "bytes_each": size // messages,
+    }
+
+
+def fill(store: Any, messages: int) -> None:
+    """One account with so many messages, in conversations of twenty."""
+    from chatwright.serve.history.store import add_message, create_chat
     from chatwright.serve.store.tables import Person
 
     rng = random.Random(7)
-    with tempfile.TemporaryDirectory() as folder:
-        store = open_store(None, folder=Path(folder))
+    with store.begin() as session:
+        session.add(Person(id="usr_1", email="a@b.c", name="", role="user"))
+        session.flush()
+        store.keys.sealer(session, "usr_1")
+    for start in range(0, messages, 2000):
         with store.begin() as session:
-            session.add(Person(id="usr_1", email="a@b.c", name="", role="user"))
-            session.flush()
-            store.keys.sealer(session, "usr_1")
+            sealer = store.keys.sealer(session, "usr_1")
+            for first in range(start, min(start + 2000, messages), _CHATS_OF):
+                chat = create_chat(session, sealer, "usr_1", title=_text(rng, first, words=4))
+                parent = None
+                for number in range(first, min(first + _CHATS_OF, messages)):
+                    parent = add_message(
+                        session,
+                        sealer,
+                        chat,
+                        parent_id=parent,
+                        role="assistant" if number % 2 else "user",
+                        content=_text(rng, number, words=rng.randint(30, 60)),
+                    )
+
+
+def ask(store: Any, messages: int, queries: int) -> dict[str, Any]:
+    """Milliseconds of so many searches, one after another, each in a transaction of its own."""
+    from chatwright.serve.history.search import search
+
+    rng = random.Random(8)
+    times: list[tuple[float, str]] = []
+    found = 0
+    for query in [_query(rng, number, messages) for number in range(queries)]:
         began = time.perf_counter()
-        for start in range(0, messages, 2000):
-            with store.begin() as session:
-                sealer = store.keys.sealer(session, "usr_1")
-                for first in range(start, min(start + 2000, messages), _CHATS_OF):
-                    chat = create_chat(session, sealer, "usr_1", title=_text(rng, first, words=4))
-                    parent = None
-                    for number in range(first, min(first + _CHATS_OF, messages)):
-                        parent = add_message(
-                            session,
-                            sealer,
-                            chat,
-                            parent_id=parent,
-                            role="assistant" if number % 2 else "user",
-                            content=_text(rng, number, words=rng.randint(30, 60)),
-                        )
-        filled = time.perf_counter() - began
-        asked = [_query(rng, number, messages) for number in range(queries)]
-        times: list[tuple[float, str]] = []
-        found = 0
-        for query in asked:
-            start_at = time.perf_counter()
-            with store.reading() as session:
-                sealer = store.keys.sealer(session, "usr_1")
-                found += len(search(session, sealer, "usr_1", query, limit=20))
-            times.append(((time.perf_counter() - start_at) * 1000, query))
-        store.close()
-        size = (Path(folder) / "chat.db").stat().st_size
+        with store.reading() as session:
+            sealer = store.keys.sealer(session, "usr_1")
+            found += len(search(session, sealer, "usr_1", query, limit=20))
+        times.append(((time.perf_counter() - began) * 1000, query))
     times.sort()
     return {
-        "messages": messages,
         "queries": queries,
         "found": found,
         "p50_ms": round(times[len(times) // 2][0], 2),
         "p95_ms": round(times[int(len(times) * 0.95)][0], 2),
         "worst_ms": round(times[-1][0], 2),
         "worst_query": times[-1][1],
-        "fill_seconds": round(filled, 1),
-        "bytes_each": size // messages,
     }
 
 

@@ -60,7 +60,7 @@ def ask(url: str, question: str) -> None:
 def main() -> int:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).parent / "chatwright"), "serve", "quickstart"]
+    command = [str(Path(sys.executable).parent / "chatwright"), "serve", "quickstart", "--no-accounts"]
     with subprocess.Popen([*command, "--port", str(port)]) as server:
         try:
             wait_until_up(url, server)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,14 @@ class Program(Browser):
         return super().send(method, path, body, headers=headers, **more)
 
 
+@cache
+def _empty_database() -> bytes:
+    """A database with the newest schema: migrating takes longer than a test."""
+    with tempfile.TemporaryDirectory() as name:
+        open_store(None, folder=Path(name)).close()
+        return (Path(name) / "chat.db").read_bytes()
+
+
 @contextmanager
 def house(
     folder: Path,
@@ -166,10 +176,11 @@ def house(
 ) -> Iterator[House]:
     """A server with accounts over a database in `folder`, or at `url`."""
     registry, _ = scripted(ScriptedEngine(lambda _: "Yes [1]."), knowledge)
+    if url is None:
+        folder.mkdir(exist_ok=True)
+        (folder / "chat.db").write_bytes(_empty_database())
     store = open_store(url, folder=folder)
     told = {"accounts": True, "cheap_passwords": True, "trusted_proxies": _PROXY, **options}
-    app = create_app(
-        registry, limits=limits or Limits(), store=store, options=ServeOptions(**told)
-    )
+    app = create_app(registry, limits=limits or Limits(), store=store, options=ServeOptions(**told))
     with running(app) as address:
         yield House(address, app, app.state.service, store)

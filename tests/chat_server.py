@@ -210,6 +210,8 @@ def scripted(
 def running(app: FastAPI) -> Iterator[str]:
     """The app behind a real uvicorn on a free port of 127.0.0.1; yields its address."""
     listening = socket.socket()
+    # As the command does: without it each reply on a kept connection waits 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

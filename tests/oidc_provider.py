@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
+import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from joserfc import jwt
-from joserfc.jwk import KeySet, OctKey, RSAKey
+from joserfc.jwk import KeySet, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -98,10 +100,8 @@ class Provider:
         claims = {k: v for k, v in (claims | self.claims).items() if v is not None}
         key = self.signing or self.key
         header = {"alg": self.algorithm, "kid": self.key.kid}
-        if self.algorithm == "none":
-            parts = [jwt.json.dumps(part) for part in (header, claims)]
-            whole = [base64.urlsafe_b64encode(p.encode()).decode().rstrip("=") for p in parts]
-            return JSONResponse({"id_token": ".".join([*whole, ""])})
+        if self.algorithm in ("none", "HS256"):
+            return JSONResponse({"id_token": self.forged(header, claims)})
         token = jwt.encode(header, claims, key, algorithms=[self.algorithm])
         return JSONResponse({"id_token": token, "token_type": "Bearer", "access_token": "x"})
 
@@ -113,9 +113,18 @@ class Provider:
         self.asked.append("elsewhere")
         return JSONResponse({"keys": [], "issuer": self.issuer})
 
-    def confuse(self) -> OctKey:
-        """The public key as if it were a shared secret: the oldest trick against tokens."""
-        return OctKey.import_key(self.key.as_pem(private=False))
+    def forged(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
+        """Not signed at all, or with the public key as if it were a shared secret: the oldest
+        tricks against such tokens.
+        """
+        signed = ".".join(_base64(json.dumps(part).encode()) for part in (header, claims))
+        public = self.key.as_pem(private=False)
+        made = hmac.digest(public, signed.encode(), "sha256") if header["alg"] == "HS256" else b""
+        return f"{signed}.{_base64(made)}"
+
+
+def _base64(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
 @contextmanager

@@ -142,7 +142,7 @@ def test_text_in_the_encodings_that_people_have(data: bytes) -> None:
 
 
 def test_invisible_letters_and_controls_go() -> None:
-    text = "a\u200bb\u202ec\x07d\r\ne"
+    text = "a\u200bb\u202ec\x07d\r\ne\U000e0049\U000e0067"  # the last two spell "Ig"
     assert parse("a.txt", text.encode(), LIMITS).text == "abcd\ne\n"
 
 

@@ -7,11 +7,13 @@ import struct
 import threading
 import time
 import zlib
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from chatwright.assist.documents import DocumentError, DocumentLimits, read_document
-from chatwright.assist.documents.child import answer_for
+from chatwright.assist.documents import DocumentError, DocumentLimits, isolated, read_document
+from chatwright.assist.documents.child import answer_for, parse
 from document_makers import (
     RELATIONS,
     archive,
@@ -33,6 +35,14 @@ def refused(name: str, data: bytes) -> DocumentError:
     with pytest.raises(DocumentError) as error:
         read_document(name, data, SMALL)
     return error.value
+
+
+def refused_here(name: str, data: bytes) -> str:
+    """The same without a process of its own, for what the parsers' own bounds stop."""
+    began = time.monotonic()
+    answer = answer_for(name, data, SMALL)
+    assert time.monotonic() - began < SMALL.seconds
+    return str(answer["error"]["reason"])
 
 
 def zeros(size: int) -> bytes:
@@ -60,18 +70,14 @@ def test_a_zip_that_lies_about_its_sizes() -> None:
     while at >= 0:
         bomb[at : at + 4] = struct.pack("<I", 100)
         at = bomb.find(size)
-    assert refused("a.docx", bytes(bomb)).reason in ("too_large", "unreadable")
+    assert refused_here("a.docx", bytes(bomb)) in ("too_large", "unreadable")
 
 
 def test_a_zip_in_a_zip_is_not_opened() -> None:
     inner = archive({"more.zip": archive({"zeros": bytes(64 << 20)})})
-    parsed = read_document(
-        "a.docx",
-        archive({**docx_parts(paragraph("outside")), "word/embeddings/a.zip": inner}),
-        SMALL,
-    )
-    assert parsed.text == "outside"
-    assert refused("a.docx", inner).reason == "unsupported"
+    data = archive({**docx_parts(paragraph("outside")), "word/embeddings/a.zip": inner})
+    assert parse("a.docx", data, SMALL).text == "outside"
+    assert refused_here("a.docx", inner) == "unsupported"
 
 
 @pytest.mark.parametrize("part", ["../../evil.xml", "/etc/cron.d/evil", "word\\..\\..\\evil"])
@@ -121,16 +127,16 @@ def test_nothing_is_fetched() -> None:
             "a.docx", docx_of(paragraph("x"), **{"_rels/.rels": outside}), SMALL
         )
         links = {"word/_rels/document.xml.rels": outside, "word/_rels/settings.xml.rels": outside}
-        assert read_document("a.docx", docx_of(paragraph("x"), **links), SMALL).text == "x"
+        assert parse("a.docx", docx_of(paragraph("x"), **links), SMALL).text == "x"
         page = f"<html><body><img src={address}><link href={address}><p>text</p></body></html>"
-        assert "text" in read_document("a.html", page.encode(), SMALL).text
+        assert "text" in parse("a.html", page.encode(), SMALL).text
         with pytest.raises(TimeoutError):
             server.accept()
 
 
 def test_xml_nested_without_end() -> None:
     deep = "<w:tbl><w:tr><w:tc>" * 5_000 + "</w:tc></w:tr></w:tbl>" * 5_000
-    assert refused("a.docx", docx_of(deep)).reason in ("unreadable", "empty")
+    assert refused_here("a.docx", docx_of(deep)) in ("unreadable", "empty")
 
 
 def test_html_nested_without_end() -> None:
@@ -149,7 +155,7 @@ def test_html_nested_without_end() -> None:
 )
 def test_a_pdf_stream_that_unpacks_to_gigabytes(data: bytes) -> None:
     assert len(data) < 1 << 20
-    assert refused("a.pdf", data).reason in ("unreadable", "empty", "too_large")
+    assert refused_here("a.pdf", data) in ("unreadable", "empty", "too_large")
 
 
 def test_a_page_that_is_a_bomb_is_left_out_and_said() -> None:
@@ -159,7 +165,7 @@ def test_a_page_that_is_a_bomb_is_left_out_and_said() -> None:
     length = good.rindex(b"/Length ", 0, at)
     head = good[length:at].replace(good[length + 8 : at].split()[0], b"%d" % len(bomb), 1)
     data = good[:length] + head + bomb + good[good.rindex(b"\nendstream") :]
-    parsed = read_document("a.pdf", data, SMALL)
+    parsed = parse("a.pdf", data, SMALL)
     assert parsed.text == "A page that can be read."
     assert any("page 2" in note for note in parsed.notes)
 
@@ -182,9 +188,7 @@ CATALOG = b"<< /Type /Catalog /Pages 2 0 R >>"
     ids=["its own child", "a ring", "200,000 kids", "nested arrays", "root is pages", "itself"],
 )  # fmt: skip
 def test_page_trees_without_end(objects: list[bytes]) -> None:
-    began = time.monotonic()
-    refused("a.pdf", pdf(objects))
-    assert time.monotonic() - began < SMALL.seconds
+    assert refused_here("a.pdf", pdf(objects)) in ("unreadable", "empty", "too_large")
 
 
 def test_forms_that_call_each_other() -> None:
@@ -217,13 +221,43 @@ def test_a_locked_pdf() -> None:
     writer.encrypt("a password", algorithm="AES-256")
     out = BytesIO()
     writer.write(out)
-    error = refused("a.pdf", out.getvalue())
-    assert "password" in error.message
-    assert error.reason == "unreadable"
+    error = answer_for("a.pdf", out.getvalue(), SMALL)["error"]
+    assert "password" in error["message"]
+    assert error["reason"] == "unreadable"
 
 
 def test_too_many_pages() -> None:
-    assert refused("a.pdf", pdf_of([["x"]] * 51)).reason == "too_large"
+    assert refused_here("a.pdf", pdf_of([["x"]] * 51)) == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("does", "limits", "reason"),
+    [
+        ("while True: pass", {"cpu_seconds": 1}, "too_large"),
+        ("import time; time.sleep(60)", {"seconds": 1.5}, "too_large"),
+        ("raise_memory = bytearray(4 << 30)", {}, "too_large"),
+        ("import os; os.abort()", {}, "unreadable"),
+        ("import sys; sys.stdout.write('x' * 9_000_000)", {}, "unreadable"),
+        ("open('/tmp/chatwright-must-not-be-there', 'w')", {}, "unreadable"),
+        ("import socket; socket.create_connection(('127.0.0.1', 9))", {}, "unreadable"),
+        ("import subprocess; subprocess.run(['true'])", {}, "unreadable"),
+    ],
+    ids=["busy", "asleep", "memory", "aborts", "floods", "writes", "connects", "runs"],
+)
+def test_whatever_a_parser_is_made_to_do(
+    monkeypatch: pytest.MonkeyPatch, does: str, limits: dict[str, float], reason: str
+) -> None:
+    """A parser that was taken over, played by code in its place: its process ends, ours goes on."""
+    program = (
+        "import chatwright.assist.documents.child as child\n"
+        f"def parse(*_):\n    {does}\n    raise ValueError\n"
+        "child.parse = parse\nchild.main()"
+    )
+    monkeypatch.setattr(isolated, "_PROGRAM", program)
+    with pytest.raises(DocumentError) as error:
+        read_document("a.html", b"<html><body>x", replace(SMALL, **limits))
+    assert error.value.reason == reason
+    assert not Path("/tmp/chatwright-must-not-be-there").exists()
 
 
 def test_too_many_bytes_are_not_even_looked_at() -> None:

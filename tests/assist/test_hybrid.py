@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatwright.assist.hybrid import NEAR, RRF_K, Entry, Hit, HybridIndex, search
+from chatwright.assist.hybrid import NEARER, RRF_K, Entry, Hit, HybridIndex, Meaning, search
 
 TEXTS = [
     "A spring tide comes when sun and moon pull in one line. The gate opens for three hours.",
@@ -18,6 +18,9 @@ TEXTS = [
     "The parental leave policy gives sixteen weeks at full pay.",
 ]
 ENTRIES = [Entry(("guide",), text) for text in TEXTS]
+
+
+EAST = Meaning(np.array([1, 0], np.float32))
 
 
 def unit(*rows: tuple[float, ...]) -> np.ndarray:
@@ -35,7 +38,7 @@ def test_scores_are_reciprocal_ranks() -> None:
         [Entry((), "alpha"), Entry((), "gamma beta"), Entry((), "delta")],
         unit((1, 0), (0.95, 0.31), (-1, 0)),
     )
-    found = search([index], "beta", np.array([1, 0], np.float32), 5)
+    found = search([index], "beta", EAST, 5)
     assert rows(found) == [1, 0]
     assert found[0].score == pytest.approx(1 / (RRF_K + 1) + 1 / (RRF_K + 2))
     assert found[1].score == pytest.approx(1 / (RRF_K + 1))
@@ -51,15 +54,17 @@ def test_words_alone_without_vectors() -> None:
 def test_a_passage_without_a_vector_is_found_by_its_words() -> None:
     vectors = unit(*[(0.0, 1.0)] * len(ENTRIES))
     vectors[1] = 0
-    found = search([HybridIndex(ENTRIES, vectors)], "north quay", np.array([1, 0], np.float32), 3)
+    found = search([HybridIndex(ENTRIES, vectors)], "north quay", EAST, 3)
     assert rows(found) == [1]
 
 
 def test_what_is_far_in_meaning_and_shares_no_word_is_not_there() -> None:
-    angle = np.arccos(NEAR - 0.01)
+    angle = np.arccos(0.7)
     vectors = unit(*[(np.cos(angle), np.sin(angle))] * len(ENTRIES))
     index = HybridIndex(ENTRIES, vectors)
-    assert search([index], "zzz", np.array([1, 0], np.float32), 3) == []
+    usual = (0.7 - NEARER + 0.001, 0.7 - NEARER - 0.001)  # of English passages and Chinese ones
+    found = search([index], "zzz", Meaning(EAST.vector, usual), 6)
+    assert rows(found) == [2, 3]
 
 
 def test_several_collections_are_one_ranking() -> None:
@@ -70,7 +75,7 @@ def test_several_collections_are_one_ranking() -> None:
 
 def test_nothing_in_nothing() -> None:
     empty = HybridIndex([], np.zeros((0, 2), np.float32))
-    assert search([empty], "x", np.array([1, 0], np.float32), 3) == []
+    assert search([empty], "x", EAST, 3) == []
     assert search([], "x", None, 3) == []
     assert search([HybridIndex(ENTRIES, None)], "", None, 3) == []
 
@@ -86,9 +91,9 @@ def test_search_is_deterministic_sorted_and_within_bounds(
 ) -> None:
     random = np.random.default_rng(seed)
     vectors = unit(*random.normal(size=(len(texts), 3)))
-    vector = unit(random.normal(size=3))[0]
+    meaning = Meaning(unit(random.normal(size=3))[0])
     made = [HybridIndex([Entry(("t",), t) for t in texts], vectors) for _ in range(2)]
-    first, again = (search([index], query, vector, 5) for index in made)
+    first, again = (search([index], query, meaning, 5) for index in made)
     assert first == again
     scores = [hit.score for hit in first]
     assert scores == sorted(scores, reverse=True)
@@ -117,8 +122,7 @@ def test_hybrid_finds_what_words_cannot() -> None:
     embedder = text_embedder()
     index = HybridIndex(ENTRIES, embedder.embed_all(TEXTS, query=False).astype(np.float16))
     for question, wanted in QUESTIONS:
-        vector = embedder.embed_all([question], query=True)[0]
-        assert wanted in rows(search([index], question, vector, 2)), question
+        found = rows(search([index], question, embedder.meaning(question), 2))
+        assert wanted in found, question
     for question in ("who won the world cup in 1998", "量子力学是什么"):
-        vector = embedder.embed_all([question], query=True)[0]
-        assert search([index], question, vector, 3) == [], question
+        assert search([index], question, embedder.meaning(question), 3) == [], question

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 from chatwright.cli import main
 from chatwright.compress import CompressSettings, compress_model
 from chatwright.compress.measure import file_bytes, measure, texts_for
@@ -19,7 +19,6 @@ from chatwright.records import Document, read_json, write_dataset
 from chatwright.tokenizer import Tokenizer
 from chatwright.workspace import Workspace
 
-CHATWRIGHT = str(Path(sys.executable).parent / "chatwright")
 SENTENCES = [
     "The session holds a transaction until it is committed or rolled back.",
     "A relationship loads its collection lazily unless it is told otherwise.",
@@ -86,15 +85,8 @@ def test_a_pruned_checkpoint_its_table_and_its_card(desk: Path) -> None:
     words = ["compress", "my/base", "my/pruned", "--method", "prune", "--pattern", "2:4"]
     words += ["--calibration", "sample.txt", "--rows", "4", "--text", "sample.txt"]
     words += ["--tasks", "handbook.yaml", "--json"]
-    done = subprocess.run(
-        [CHATWRIGHT, *words],
-        env=os.environ | {"CHATWRIGHT_WORKSPACE": str(desk / "workspace"), "OMP_NUM_THREADS": "1"},
-        cwd=desk,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    env = os.environ | {"CHATWRIGHT_WORKSPACE": str(desk / "workspace"), "OMP_NUM_THREADS": "1"}
+    done = forked.run(words, env, cwd=desk)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     before, after = report["before"], report["after"]

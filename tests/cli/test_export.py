@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import gguf
@@ -13,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import forked
 from chatwright.cli.app import app
 from chatwright.errors import ModelError, UsageError
 from chatwright.model import ModelConfig, Transformer, load_model, save_model
@@ -122,16 +121,9 @@ def test_what_cannot_be(workspace, tmp_path):
 
 def test_as_a_user_where_nothing_can_be_written(workspace, tmp_path):
     """The real program: what was wrong, where, and no traceback."""
-    program = Path(sys.executable).parent / "chatwright"
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     out = tmp_path / "file" / "m.gguf"
-    done = subprocess.run(
-        [str(program), "export", "tiny/sft", str(out), "--format", "gguf"],
-        env={**os.environ, "CHATWRIGHT_WORKSPACE": str(workspace), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    env = {**os.environ, "CHATWRIGHT_WORKSPACE": str(workspace), "COLUMNS": "200"}
+    done = forked.run(["export", "tiny/sft", str(out), "--format", "gguf"], env, timeout=120)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and str(out) in done.stderr

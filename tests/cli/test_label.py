@@ -14,6 +14,7 @@ from click.testing import Result
 from prompt_toolkit.utils import get_cwidth
 from typer.testing import CliRunner
 
+import forked
 from chatwright.cli.label import label
 from chatwright.cli.label_booth import Booth
 from chatwright.cli.label_screen import draw
@@ -59,10 +60,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run(folder: Path, *options: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *options], input=said, capture_output=True, encoding="utf-8", cwd=folder,
-        env=environment(folder), timeout=120, check=False,
-    )  # fmt: skip
+    return forked.run(["label", *options], environment(folder), folder, said, timeout=120)
 
 
 def call(folder: Path, *options: str, said: str = "") -> Result:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small import run_build, write_recipe
-
-
-@dataclass(frozen=True)
-class SmallBuild:
-    recipe: Path
-    workspace: Path
-    result: dict[str, Any]
+from small import SmallBuild, run_build, write_recipe
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,13 @@ def environment(workspace: Path) -> dict[str, str]:
         # small are quickest.
         "OMP_NUM_THREADS": "1",
     }
+
+
+@dataclass(frozen=True)
+class SmallBuild:
+    recipe: Path
+    workspace: Path
+    result: dict[str, Any]
 
 
 def run_build(recipe: Path, workspace: Path, *options: str) -> dict[str, Any]:

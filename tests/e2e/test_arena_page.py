@@ -345,7 +345,8 @@ def test_on_a_phone(opened: Opener, study: Study) -> None:
 
 def test_the_chat_page_leads_there_and_a_link_asks_for_a_name(opened: Opener) -> None:
     page = opened("/")
-    page.get_by_role("link", name="Judge answers").click()
+    page.get_by_role("button", name="Account This machine").click()
+    page.get_by_role("menuitem", name="Judge answers").click()
     expect(page.get_by_role("heading", name="Which answer is better?")).to_be_visible()
     start = page.get_by_role("button", name="Start: harbour, Scores")
     start.click()

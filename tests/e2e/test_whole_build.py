@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from small import CHATWRIGHT, environment, run_build
+from small import CHATWRIGHT, SmallBuild, environment, run_build
 
 from chatwright.build import read_build_record
 from chatwright.recipe import load_recipe
 from chatwright.records import Dataset
 from chatwright.workspace import Workspace
-from conftest import SmallBuild
 from forked import listening
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -53,3 +56,36 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A server without accounts: one person is taken for granted."""
     with house(tmp_path_factory.mktemp("local"), accounts=False) as here:
         yield here
+
+
+@dataclass
+class Done:
+    """How a command ended, and what it printed."""
+
+    exit_code: int
+    output: str
+
+
+@pytest.fixture
+def run_command(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Done]:
+    """The `chatwright` command in this process, as somebody types it."""
+
+    def run(*arguments: str) -> Done:
+        from chatwright.cli import main
+
+        capfd.readouterr()
+        monkeypatch.setattr("sys.argv", ["chatwright", *arguments])
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            main()
+            code: Any = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        told = capfd.readouterr()
+        return Done(int(code), told.out + told.err)
+
+    return run

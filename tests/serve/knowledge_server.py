@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 
 from chat_server import ScriptedEngine, running, scripted, until
+from chatwright.assist.hybrid import Meaning
 from chatwright.serve import create_app
 from chatwright.serve.access import SCOPES, Identity, Role
 from chatwright.serve.errors import ApiError
@@ -52,6 +53,9 @@ class WordVectors:
                 out[row, hashlib.blake2b(word.encode(), digest_size=1).digest()[0] % 64] += 1
         self.made += len(texts)
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
+
+    def meaning(self, question: str) -> Meaning:
+        return Meaning(self.embed_all([question], query=True)[0])
 
 
 class _Keys:

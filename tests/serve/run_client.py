@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
 
 from chat_server import ScriptedEngine, running, scripted
 from chatwright.serve import Limits, create_app
-from chatwright.serve.runs import RunService, runs_router
-from chatwright.serve.usage import Meter, usage_router
 
 ROOT = "/v1/chatwright"
-
-
-def wired(app: FastAPI) -> FastAPI:
-    """The app with runs and usage, where `create_app` has not brought them yet."""
-    service = app.state.service
-    if service.runs is not None:
-        return app
-    service.meter = Meter(service.store)
-    service.runs = RunService(service)
-    inner = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def lifespan(one: FastAPI) -> AsyncIterator[None]:
-        async with inner(one):
-            await service.runs.start()
-            yield
-            await service.runs.close()
-            await service.meter.close()
-
-    app.router.lifespan_context = lifespan
-    app.include_router(runs_router())
-    app.include_router(usage_router())
-    return app
 
 
 @dataclass(frozen=True)
@@ -132,7 +106,8 @@ def page_of(engine: ScriptedEngine, knowledge: Any = None, **options: Any) -> It
     settings = options.pop("settings", {})
     registry, _ = scripted(engine, knowledge, **settings)
     options.setdefault("limits", Limits(stall_seconds=2))
-    app = wired(create_app(registry, **options))
+    app = create_app(registry, **options)
+    app.state.service.moderator = None  # its model takes a while to load; tests bring their own
     with running(app) as address:
         page = Page(address)
         try:

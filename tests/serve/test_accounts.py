@@ -86,8 +86,9 @@ def test_first_start_makes_one_administrator_by_a_link_that_holds_once(tmp_path:
 
 @pytest.mark.parametrize(
     "password",
-    ["short", "password123", "Password2024!", "1234567890", "abcdefghij", "qwertyuiop", "aaaaaaaaaaaa",
-     "abcabcabcabc", "ada@example.org", "AdaExample.org1", "x" * 201, "woaini1314", "12121212121212"],
+    ["short", "password123", "Password2024!", "1234567890", "abcdefghij", "qwertyuiop",
+     "aaaaaaaaaaaa", "abcabcabcabc", "ada@example.org", "AdaExample.org1", "x" * 201,
+     "woaini1314", "12121212121212"],
 )  # fmt: skip
 def test_passwords_that_are_guessed_first_are_refused(password: str) -> None:
     with pytest.raises(ApiError) as refused:
@@ -108,11 +109,11 @@ async def test_hashes_are_argon2id_with_the_parameters_of_rfc_9106() -> None:
     real, cheap = Passwords(), Passwords(cheap=True)
     hashed = await real.hash(PASSWORD)
     assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
-    assert hashed != await real.hash(PASSWORD)
     assert await real.verify(hashed, PASSWORD)
-    assert not await real.verify(hashed, PASSWORD + " ")
-    assert not await real.verify(None, PASSWORD)
-    assert not await real.verify("$argon2id$broken", PASSWORD)
+    assert cheap.hash_now(PASSWORD) != cheap.hash_now(PASSWORD)
+    assert not await cheap.verify(cheap.hash_now(PASSWORD), PASSWORD + " ")
+    assert not await cheap.verify(None, PASSWORD)
+    assert not await cheap.verify("$argon2id$broken", PASSWORD)
     assert cheap.outdated(hashed) and not real.outdated(hashed)
     assert await cheap.verify(cheap.hash_now("e\u0301" * 10), "\u00e9" * 10)  # typed otherwise
 
@@ -208,7 +209,8 @@ def test_unknown_wrong_and_disabled_look_alike_and_cost_the_same(
     ]
     assert {a.status_code for a in answers} == {401}
     assert len({a.text for a in answers}) == 1
-    headers = [{k: v for k, v in a.headers.items() if k != "date"} for a in answers]
+    own = {"date", "x-request-id"}
+    headers = [{k: v for k, v in a.headers.items() if k not in own} for a in answers]
     assert all(one == headers[0] for one in headers)
     assert len(checked) == len(answers) and len(set(checked)) == 1  # the same parameters
     with house_.store.begin() as session:
@@ -419,7 +421,7 @@ def test_without_accounts_one_person_is_there_and_account_routes_say_so(local: H
     state = browser.get("/session").json()
     assert state["mode"] == "local" and state["person"]["id"] == "usr_local"
     assert browser.patch("/me", {"name": "Me", "instructions": "short"}).json()["name"] == "Me"
-    assert browser.get("/admin/settings").json()["sign_up"] == "closed"
+    assert browser.get("/admin/settings").json()["sign_up"] == "invitation"
     assert browser.get("/admin/audit").json()["data"][0]["actor"] == "usr_local"
     for method, path in [
         ("POST", "/session"), ("DELETE", "/session"), ("POST", "/setup"), ("POST", "/sign-up"),

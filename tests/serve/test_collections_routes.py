@@ -8,12 +8,16 @@ from urllib.parse import unquote
 
 import anyio
 import pytest
-from knowledge_server import PEOPLE, Knowing, knowing
+from knowledge_server import PEOPLE, Knowing, WordVectors, knowing
 from sqlalchemy import text
 
+from chatwright.assist.documents import cut_passages, read_document
+from chatwright.assist.embedder import StoppedError
 from chatwright.records.grounding import Passage
 from chatwright.serve.errors import ApiError
 from chatwright.serve.knowledge import KnowledgeLimits
+from chatwright.serve.knowledge.indexing import Indexer
+from chatwright.serve.knowledge.lineage import passage_documents
 from chatwright.serve.store.tables import Key
 from document_makers import archive, docx_of, docx_parts, paragraph, pdf_of
 
@@ -93,6 +97,7 @@ def test_the_same_content_gives_the_same_ids_and_is_not_taken_twice(server: Know
     again = server.upload("ann", f"/collections/{collection}/files", "b.md", GUIDE)
     assert again.status_code == 409
     assert again.json()["error"]["code"] == "file_exists"
+    server.ready("ann", collection)
     before = [p.id for p, _ in search(server, "ann", [collection], "tide gate")]
     assert (
         server.ask("ann", "DELETE", f"/collections/{collection}/files/{first['id']}").status_code
@@ -101,9 +106,30 @@ def test_the_same_content_gives_the_same_ids_and_is_not_taken_twice(server: Know
     assert search(server, "ann", [collection], "tide gate") == []
     second = server.add("ann", collection, "a.md", GUIDE)
     assert second["id"] == first["id"]
+    server.ready("ann", collection)
     assert [p.id for p, _ in search(server, "ann", [collection], "tide gate")] == before
     other = server.add("ann", server.collection("ann"), "a.md", GUIDE)
     assert other["id"] != first["id"]
+
+
+def test_a_collection_can_become_a_dataset(server: Knowing) -> None:
+    """Its passages are the rows that the same file gives when it is cut outside of the server."""
+    collection = server.collection("ann")
+    server.add("ann", collection, "guide.md", GUIDE)
+    store = server.collections.store
+    with store.reading() as session:
+        rows = list(passage_documents(session, store.keys, PEOPLE["ann"], collection))
+        with pytest.raises(ApiError):
+            list(passage_documents(session, store.keys, PEOPLE["bob"], collection))
+    cuts = cut_passages(
+        read_document("guide.md", GUIDE),
+        "guide.md",
+        source=f"collection:{collection}",
+        original=GUIDE,
+    )
+    assert [(r.id, r.text, r.parents) for r in rows] == [(c.id, c.text, [c.parent]) for c in cuts]
+    cited = {passage.id for passage, _ in search(server, "ann", [collection], "tide gate fees")}
+    assert cited <= {row.meta["passage"] for row in rows}
 
 
 def test_several_collections_are_searched_together(server: Knowing) -> None:
@@ -116,7 +142,7 @@ def test_several_collections_are_searched_together(server: Knowing) -> None:
     assert search(server, "ann", [], "dogs") == []
     assert search(server, "ann", [one], "   ") == []
     with pytest.raises(ApiError) as error:
-        search(server, "ann", [f"col_{n}" for n in range(11)], "x")
+        search(server, "ann", [f"col_{n}" for n in range(65)], "x")
     assert error.value.status == 400
 
 
@@ -302,6 +328,45 @@ def test_indexing_goes_on_after_a_restart(server: Knowing) -> None:
     assert server.vectors.made == before + 3
 
 
+def test_a_shutdown_leaves_files_pending_for_the_next_process(server: Knowing) -> None:
+    """It is no failure; and a model that breaks is one, while words still find the file."""
+    collection = server.collection("ann")
+    server.add("ann", collection, "guide.md", GUIDE)
+    (file,) = server.ready("ann", collection)
+    store = server.collections.store
+
+    class Stopping(WordVectors):
+        def embed_all(self, texts, *, query, background=False, stop=None):  # type: ignore[no-untyped-def]
+            indexer._closed.set()
+            assert stop is not None
+            assert stop()
+            raise StoppedError("stopped")
+
+    class Broken(WordVectors):
+        def embed_all(self, texts, *, query, background=False, stop=None):  # type: ignore[no-untyped-def]
+            raise MemoryError
+
+    def without_vectors() -> None:
+        with store.begin() as session:
+            session.execute(text("update passages set sealed_vector = null"))
+            session.execute(
+                text("update collection_files set status = 'pending' where id = :id"),
+                {"id": file["id"]},
+            )
+
+    without_vectors()
+    indexer = Indexer(store, Stopping)
+    indexer.add(file["id"])
+    indexer.close()
+    path = f"/collections/{collection}/files"
+    assert server.ask("ann", "GET", path).json()["data"][0]["status"] == "pending"
+    indexer = Indexer(store, Broken)
+    indexer.add(file["id"])
+    assert server.ready("ann", collection)[0]["status"] == "failed"
+    indexer.close()
+    assert search(server, "ann", [collection], "spring tide")
+
+
 def test_a_poisoned_document_is_only_a_passage(server: Knowing) -> None:
     """What it orders is shown as a numbered passage's text, and its marks stay text."""
     collection = server.collection("ann")
@@ -348,7 +413,7 @@ def test_meaning_is_found_across_languages() -> None:
     with knowing(real=True) as server:
         collection = server.collection("ann")
         page = (
-            "# Staff handbook\n\n## Leave\n\nNew parents stay at home for sixteen weeks at full pay, "
+            "# Handbook\n\n## Leave\n\nNew parents stay at home for sixteen weeks at full pay, "
             "and tell the office three months before they go, so that a stand-in can be found.\n\n"
             "## Travel\n\nTrains are booked in second class through the portal, and the receipts "
             "are handed in within a month of the return, or they are not paid back at all.\n"

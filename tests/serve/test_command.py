@@ -25,7 +25,7 @@ COMMAND = "from chatwright.cli import main; import sys; sys.argv[0] = 'chatwrigh
 
 @contextmanager
 def serving(workspace: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-c", COMMAND, "serve", *arguments, "--port", "0"]
+    command = [sys.executable, "-c", COMMAND, "serve", *arguments, "--no-accounts", "--port", "0"]
     env = os.environ | {"CHATWRIGHT_WORKSPACE": str(workspace), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -260,8 +261,17 @@ def test_nothing_that_was_written_is_in_the_file_in_clear(server: House) -> None
 def test_delete_all_takes_everything_that_belongs_to_the_conversations(server: House) -> None:
     bob = server("bob")
     with server.store.begin() as session:
-        session.add(StoredFile(id="fil_1", person_id="usr_bob", purpose="attachment",
-                               sealed_name=b"", sealed_body=b"", size=1, content_id="c"))  # fmt: skip
+        session.add(
+            StoredFile(
+                id="fil_1",
+                person_id="usr_bob",
+                purpose="attachment",
+                sealed_name=b"",
+                sealed_body=b"",
+                size=1,
+                content_id="c",
+            )
+        )
     chat, question, answer = server.chat("bob", "about zebras", "they have stripes")
     server.add("bob", chat, answer, "user", Content("x", attachments=[{"id": "fil_1"}]))
     bob.put(f"/messages/{answer}/feedback", json={"rating": "up"})
@@ -357,7 +367,7 @@ def test_trees(parents: dict[str, str | None]) -> None:
     for leaf in parents:
         path = tree.path_to(leaf, parents)
         assert path[-1] == leaf and parents[path[0]] is None
-        assert all(parents[b] == a for a, b in zip(path, path[1:], strict=False))
+        assert all(parents[b] == a for a, b in itertools.pairwise(path))
         assert leaf in tree.siblings(leaf, parents)
     ends = tree.leaves(parents)
     assert set(ends) == {one for one in parents if one not in parents.values()}

@@ -58,7 +58,7 @@ def test_the_openai_client_works_with_a_key_and_says_what_is_wrong_without(house
 
 
 def test_revoked_and_expired_keys_are_refused(house_: House) -> None:
-    person, browser = house_.member()
+    _, browser = house_.member()
     made = browser.post("/me/keys", {"name": "a", "scopes": ["account"], "expires_in_days": 1})
     program = house_.by_key(made.json()["key"])
     assert program.get("/me").status_code == 200
@@ -113,6 +113,15 @@ def test_a_key_asked_for_wrongly_is_refused(house_: House, body: dict[str, Any])
     _, browser = house_.member()
     assert browser.post("/me/keys", body).status_code == 400
     assert browser.get("/me/keys").json()["data"] == []
+
+
+def test_a_key_without_the_scope_learns_nothing_of_its_owner(house_: House) -> None:
+    person = house_.person()
+    small = house_.by_key(house_.key(person, ("chat", "history")))
+    told = small.get("/session")
+    assert told.json()["person"] is None and person.email not in told.text
+    large = house_.by_key(house_.key(person, ("account",)))
+    assert large.get("/session").json()["person"]["id"] == person.id
 
 
 def test_there_is_an_end_to_the_number_of_keys(

@@ -101,12 +101,20 @@ def people_server(random_engine: Engine) -> Iterator[str]:
         async def identify(self, request: Any) -> Identity:
             return Identity(request.headers["authorization"], "", Role.user, "key")
 
+    class Unmetered:
+        def check(self, who: Identity) -> None: ...
+
+        async def add(self, *counted: Any) -> None: ...
+
+        async def close(self) -> None: ...
+
     assistant = Assistant(random_engine, None, AssistantSettings())
     registry = Registry(lambda: [Served("random", "model", "Random")], lambda _: assistant)
     app = create_app(registry, options=ServeOptions(accounts=True))
     app.state.service.accounts = Keys()
     app.state.service.rates = NoRates()
-    app.state.service.meter = None
+    app.state.service.meter = Unmetered()
+    app.state.service.moderator = None
     with running(app) as address:
         yield address
 

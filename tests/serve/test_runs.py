@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from run_client import Page, ended, in_threads, page_of, text_of
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from chat_server import ScriptedEngine, until
 from chatwright.records import Message
 from chatwright.records.grounding import Passage
 from chatwright.serve.access import LOCAL, LOCAL_PERSON
+from chatwright.serve.history.memories import list_memories
 from chatwright.serve.history.store import Turn, own_chat, read_turns, title_of
 from chatwright.serve.store.tables import (
     Chat,
@@ -325,6 +327,21 @@ def test_a_conversation_deleted_meanwhile_ends_its_run(
         assert session.get(ChatMessage, told["answer_id"]) is None
 
 
+def test_what_is_being_deleted_is_told_to_its_runs(
+    page: Page, service: Any, engine: ScriptedEngine
+) -> None:
+    engine.seconds = 0.02
+    page_script(service).text = LONG
+    told = page.ask(text="Tell me all about the tide")
+    loop = next(iter(service.runs._tasks)).get_loop()
+    loop.call_soon_threadsafe(
+        partial(service.runs.stop_all, conversation_id=told["conversation_id"])
+    )
+    assert ended(page.hear(told["run_id"]))["status"] == "stopped"
+    kept = turns(service, told["conversation_id"])[told["answer_id"]]
+    assert kept.status == "writing"  # nothing more was written: it is going anyway
+
+
 def test_temporary_leaves_nothing_in_the_database(
     page: Page, service: Any, engine: ScriptedEngine
 ) -> None:
@@ -362,7 +379,7 @@ def test_who_told_the_assistant_what(page: Page, service: Any, engine: ScriptedE
         sealer = sealer_of(service, session)
         person = session.get(Person, LOCAL_PERSON)
         person.sealed_instructions = sealer.seal(
-            "I sail a small boat.", context=f"people.instructions:{LOCAL_PERSON}"
+            "I sail a small boat.", context=f"people.sealed_instructions:{LOCAL_PERSON}"
         )
         content = (
             '{"name": "Pirate", "instructions": "Talk like a pirate.", "params": {"top_k": 5}}'
@@ -399,6 +416,49 @@ def test_who_told_the_assistant_what(page: Page, service: Any, engine: ScriptedE
             person = session.get(Person, LOCAL_PERSON)
             person.sealed_instructions, person.memory_enabled = None, True
             session.delete(session.get(Memory, "mem_1"))
+
+
+def test_a_long_chat_is_summed_up_and_the_summary_grows(
+    page: Page, service: Any, engine: ScriptedEngine
+) -> None:
+    script = page_script(service)
+    engine.context = 400
+    script.text = "a fact about the sea " * 12
+    told, parent, summaries = {}, None, []
+    try:
+        for number in range(8):
+            where = {"conversation_id": told["conversation_id"]} if told else {}
+            told = page.ask(text=f"Question {number}?", parent_id=parent, **where)
+            heard = page.hear(told["run_id"])
+            assert ended(heard)["status"] == "done", ended(heard)
+            parent = told["answer_id"]
+            summaries += [e.data for e in heard if e.kind == "summary"]
+    finally:
+        engine.context = 4000
+    assert len(summaries) >= 2
+    counts = [one["messages"] for one in summaries]
+    assert counts == sorted(counts) and counts[0] >= 2
+    last = answers_to(engine)[-1]
+    assert last[0].role == "system" and "a fact about the sea" in last[0].content
+    assert not any("Question 0?" in m.content for m in last[1:])
+    assert last[-1].content.endswith("Question 7?")
+    assert last[1].role == "user"
+
+
+def test_what_it_is_asked_to_remember_it_keeps(page: Page, service: Any) -> None:
+    def kept() -> list[str]:
+        with service.store.begin() as session:
+            sealer = sealer_of(service, session)
+            return [m["text"] for m in list_memories(session, sealer, LOCAL_PERSON)]
+
+    _, done = page.answer(text="Remember that my boat is called Lotte.")
+    assert kept() == ["my boat is called Lotte"]
+    assert any("Lotte" in note for note in done["notes"])
+    page.answer(text="Remember that my dog is called Max.", memory=False)
+    page.answer(temporary=True, messages=[{"role": "user", "content": "Remember that I sail."}])
+    assert kept() == ["my boat is called Lotte"]
+    with service.store.begin() as session:
+        session.execute(delete(Memory))
 
 
 def test_attachments_are_read_and_cut_to_fit(

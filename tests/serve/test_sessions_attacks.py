@@ -168,7 +168,7 @@ def test_a_disabled_or_lowered_person_is_out_at_once(house_: House) -> None:
 def test_a_busy_credential_is_not_a_question_each_time(
     house_: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person, browser = house_.member()
+    _, browser = house_.member()
     asked = 0
     real = accounts_module.sessions.find_session
 

@@ -222,7 +222,8 @@ def test_results_are_told_as_the_template_can() -> None:
         ("clock", {}),
         ("weather", {"city": "Paris"}),
     ]
-    others, _ = with_tools([*turns, Message("user", "Thanks")], [], template=STRICT)
+    others, _ = with_tools([*turns, Message("user", "Thanks")], [CLOCK], template=STRICT)
+    others = [m for m in others if m.role != "system"]
     assert [m.role for m in others] == ["user", "assistant", "user"]
     assert others[2].content == (
         "<tool_response>\n12:00\n</tool_response>\n<tool_response>\nrain\n</tool_response>\n\nThanks"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pyotp
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from accounts_server import PASSWORD, Browser, House
+from chatwright.serve import ratelimit
 from chatwright.serve.accounts import totp
 from chatwright.serve.store.tables import Person, RecoveryCode
 
@@ -134,7 +136,10 @@ def test_switching_it_off_takes_the_password(house_: House, guarded: Any) -> Non
         assert session.scalars(wanted).all() == []
 
 
-def test_codes_cannot_be_tried_out(house_: House, clock: Clock, guarded: Any) -> None:
+def test_codes_cannot_be_tried_out(
+    house_: House, clock: Clock, guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ratelimit, "_ACCOUNT", replace(ratelimit._ACCOUNT, first=500.0))
     person, _, app, _ = guarded
     told = [
         house_.browser().sign_in(person.email, PASSWORD, f"{n:06}").status_code for n in range(7)

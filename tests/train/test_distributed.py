@@ -10,8 +10,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -201,6 +199,14 @@ def in_two_processes(target: Callable[..., None], *arguments: Any, said: Path) -
     return start(in_two, target, arguments, said)
 
 
+def torchrun(words: list[str]) -> None:
+    """The program `torchrun`."""
+    from torch.distributed.run import main
+
+    os.setsid()
+    main(words)
+
+
 def do(what: str, root: Path) -> ForkServerProcess:
     return in_two_processes(main, what, root, said=root / f"{what}.log")
 
@@ -376,19 +382,18 @@ def test_a_recipe_runs_unchanged(tmp_path: Path) -> None:
         (pages / f"{number}.txt").write_text(row.text * 3)
     recipe = tmp_path / "small.yaml"
     recipe.write_text(RECIPE.replace("PAGES", str(pages)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", str(free_port()), "-m", "chatwright", "build", str(recipe)]
-    done = subprocess.run(
-        [*command, "--workspace", str(tmp_path / "two")],
+    words = ["--nproc-per-node", "2", "--master-port", str(free_port()), "-m", "chatwright"]
+    words += ["build", str(recipe), "--workspace", str(tmp_path / "two")]
+    (tmp_path / "said").touch()
+    process = start(
+        torchrun,
+        words,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=240,
+        streams=(None, *(str(tmp_path / "said"),) * 2),
     )
-    said = done.stdout
-    assert done.returncode == 0, said
+    end_of(process)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 0, said
     assert said.count("[4/4] further: done") == 1, said  # the other process is silent
     alone = build(load_recipe(recipe), Workspace(tmp_path / "one"))
     again = build(load_recipe(recipe), Workspace(tmp_path / "two"))

@@ -6,7 +6,8 @@ import { loadSession, session as known, useSession, type Session } from "./sessi
 import { useLanguage, useTheme } from "./settings";
 import { cameBack, Connection } from "./shell/connection";
 import { lazy } from "./shell/lazy";
-import { Confirms, Dialog, Tips, Toasts } from "./shell/parts";
+import { WarnIcon } from "./shell/icons";
+import { Button, Confirms, Dialog, EmptyState, Tips, Toasts } from "./shell/parts";
 import { follow } from "./shell/preferences";
 import { Shell } from "./shell/shell";
 import { useShell } from "./strings-shell";
@@ -19,11 +20,12 @@ const SharedPage = lazy(() => import("./shared-page/shared-page").then((m) => m.
 export function App() {
   useLanguage();
   useTheme();
+  const arena = placeOf(useAddress()).view === "arena"; // it has its own place for such words
   return (
     <>
       <Page />
       <Confirms />
-      <Toasts />
+      {!arena && <Toasts />}
       <Tips />
     </>
   );
@@ -63,9 +65,11 @@ function Page() {
       <div class="first-wait" aria-busy={!problem}>
         <Connection />
         {problem.trim() && (
-          <p class="problem" role="alert">
-            {problem}
-          </p>
+          <main class="view-alone">
+            <EmptyState icon={<WarnIcon />} whole title={strings.lost} text={problem}>
+              <Button onClick={load}>{strings.retry}</Button>
+            </EmptyState>
+          </main>
         )}
       </div>
     );

@@ -1,6 +1,6 @@
 /** Dates, numbers and sizes as the page's language writes them. */
 import { useLang } from "./settings";
-import type { Language } from "./strings";
+import type { Language } from "./language";
 
 const locale = (language: Language) => (language === "zh" ? "zh-CN" : "en-GB");
 

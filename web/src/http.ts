@@ -40,10 +40,17 @@ export async function reach(path: string, init?: RequestInit): Promise<Response>
     reachable.set(false);
     throw new ConnectionLost();
   }
-  if (![502, 503, 504].includes(response.status)) reachable.set(true);
-  if (response.ok) return response;
+  if (response.ok) {
+    reachable.set(true);
+    return response;
+  }
   const body: unknown = await response.json().catch(() => null);
   const code = (body as { error?: { code?: unknown } } | null)?.error?.code;
+  if ([502, 503, 504].includes(response.status) && !code) {
+    reachable.set(false); // a proxy's words: what is behind it does not answer
+    throw new ConnectionLost();
+  }
+  reachable.set(true);
   const told = errorMessage(body) ?? `HTTP ${response.status}`;
   const wait = Number(response.headers.get("Retry-After") ?? 0);
   const error = new ServerError(told, response.status, typeof code === "string" ? code : "", wait || 0);

@@ -15,6 +15,7 @@ export interface Person {
   training_consent: boolean;
   instructions: string;
   totp_enabled: boolean;
+  has_password?: boolean; // false for somebody who signs in elsewhere
   created_at: string;
 }
 

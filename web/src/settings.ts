@@ -1,7 +1,7 @@
 /** What the page remembers about its reader: language, colours, the chosen assistant. */
 import { useEffect, useState } from "preact/hooks";
 import { createStore, useStore } from "./store";
-import { LANGUAGES, preferredLanguage, type Language } from "./strings";
+import { LANGUAGES, preferredLanguage, type Language } from "./language";
 
 export type Theme = "light" | "dark";
 export type ThemeChoice = Theme | "system";

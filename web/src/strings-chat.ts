@@ -194,7 +194,9 @@ const en = {
 
   // A passage
   passage: "The passage",
+  passageNotShared: "Its text is not part of what was shared.",
   openPage: "Open the page",
+  pageNumber: (n: number) => `page ${n}`,
   lineage: "Where it comes from",
   page: "Page",
   collection: "Collected from",
@@ -392,7 +394,9 @@ const zh: ChatStrings = {
   voted: "谢谢你的选择。",
 
   passage: "原文段落",
+  passageNotShared: "分享的内容不包含这段原文。",
   openPage: "打开原网页",
+  pageNumber: (n) => `第 ${n} 页`,
   lineage: "出处",
   page: "页面",
   collection: "采集自",

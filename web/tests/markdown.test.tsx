@@ -5,8 +5,9 @@ import { CodeBlock } from "../src/chat/code";
 import { Formula } from "../src/chat/formula";
 import { tied } from "../src/chat/growing";
 import { highlight } from "../src/chat/highlight";
-import { Markdown, safeLink } from "../src/chat/markdown";
+import { Markdown } from "../src/chat/markdown";
 import { formulaAt } from "../src/chat/math-syntax";
+import { safeLink } from "../src/chat/safe-link";
 import { typeset } from "../src/chat/typeset";
 
 /** Elements as text, with their attributes: a small renderer for the tests only. */

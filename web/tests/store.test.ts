@@ -243,6 +243,27 @@ test("what is chosen goes with the next question", async () => {
   assert.deepEqual(rest, { model: "m", params: { temperature: 0 }, instructions: "brief", tools: ["date"] });
 });
 
+test("a conversation that was left before it had a title still gets it", async () => {
+  const { api, store, told, texts } = made();
+  let say: () => void = () => undefined;
+  const later = new Promise<void>((resolve) => (say = resolve));
+  api.wire.open = async () =>
+    (async function* () {
+      yield frame(1, "text", { text: "a" });
+      await later;
+      yield frame(2, "text", { text: "b" }) + frame(3, "title", { title: "Tides" }) + frame(4, "done", { status: "done", text: "ab" });
+    })();
+  await store.open(null);
+  const asking = store.ask("first");
+  while (!told.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  await store.open(null);
+  say();
+  await asking;
+  assert.deepEqual(told, ["cnv_1", "cnv_1: Tides"]);
+  assert.deepEqual(texts(), [], "and nothing else of it is drawn");
+  assert.equal(store.snapshot.live.size, 0);
+});
+
 test("leaving a conversation ends its listening, and the next one is its own", async () => {
   const { api, store, texts } = made();
   await store.open(null);

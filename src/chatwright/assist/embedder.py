@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chatwright.assist.hybrid import Meaning
 from chatwright.curate.textmodels.embedding import Embedder
 from chatwright.errors import ChatwrightError
 
@@ -27,6 +28,33 @@ MISSING = (
 _BATCH = 4  # texts computed together: who waits for the model waits for no more than these
 
 
+# What is near to a question without being about it: written for this, with nothing in common.
+_OF_ALL_SORTS = (
+    "The ferry to the island leaves every hour in summer and twice a day in winter.",
+    "Copper conducts heat and electricity well, which is why it is used for wires.",
+    "She was born in a small town, studied law, and became a judge at the age of forty.",
+    "The function returns an empty list when no file in the folder matches the pattern.",
+    "Stir the flour into the melted butter and add the milk little by little.",
+    "Sales rose by four percent in the third quarter, while costs stayed the same.",
+    "Patients should take the tablets after meals and see a doctor if the pain goes on.",
+    "The castle was built in the twelfth century and rebuilt after a fire.",
+    "Each member may cast one vote; the chair decides when the votes are equal.",
+    "In the second half the visitors scored twice and went home with a draw.",
+)
+_OF_ALL_SORTS_ZH = (
+    "夏天渡轮每小时一班，冬天每天只有两班。",
+    "铜的导热和导电性能都很好，所以常用来做电线。",
+    "她出生在一个小镇，大学读的是法律，四十岁时当上了法官。",
+    "如果文件夹里没有符合条件的文件，这个函数就返回空列表。",
+    "把面粉倒进化开的黄油里搅匀，再一点一点地加入牛奶。",
+    "第三季度销售额增长了百分之四，成本与去年持平。",
+    "病人应在饭后服药，如果疼痛没有缓解，请及时就医。",
+    "这座城堡建于十二世纪，后来在一场大火之后重新修建。",
+    "每位成员有一票，票数相同时由主席决定。",
+    "下半场客队连进两球，最终双方战平。",
+)
+
+
 class StoppedError(ChatwrightError):
     """The caller does not want the vectors any more."""
 
@@ -42,6 +70,7 @@ class TextEmbedder(Embedder):
         super().__init__()
         self._waiting = 0  # in the foreground
         self._state = threading.Condition()
+        self._centres: tuple[Vectors, Vectors] | None = None
 
     def embed_all(
         self,
@@ -65,6 +94,21 @@ class TextEmbedder(Embedder):
             with self._turn(background):
                 out[start : start + len(batch)] = self.embed(batch, query=query)
         return out
+
+    def meaning(self, question: str) -> Meaning:
+        """A question for `assist.hybrid.search`."""
+        vector = self.embed_all([question], query=True)[0]
+        english, chinese = self._usual()
+        return Meaning(vector, (float(vector @ english), float(vector @ chinese)))
+
+    def _usual(self) -> tuple[Vectors, Vectors]:
+        """The mean vectors of passages about all sorts of things, made with the first question."""
+        if self._centres is None:
+            self._centres = (
+                self.embed_all(_OF_ALL_SORTS, query=False).mean(axis=0),
+                self.embed_all(_OF_ALL_SORTS_ZH, query=False).mean(axis=0),
+            )
+        return self._centres
 
     def count_tokens(self, text: str, *, query: bool = True) -> int:
         """Tokens of a text as the model reads them, prefix and two special tokens among them."""

@@ -8,6 +8,7 @@ import typer
 
 from chatwright.cli.arena import arena
 from chatwright.cli.audit import audit
+from chatwright.cli.backup import backup, restore
 from chatwright.cli.bias import bias
 from chatwright.cli.build import build
 from chatwright.cli.chat import chat
@@ -21,6 +22,7 @@ from chatwright.cli.evaluate import evaluate, tasks
 from chatwright.cli.export import export
 from chatwright.cli.label import label
 from chatwright.cli.listing import datasets, models, runs
+from chatwright.cli.people import people
 from chatwright.cli.serve import serve
 from chatwright.cli.tune import tune
 from chatwright.cli.why import why
@@ -41,6 +43,8 @@ for verb in (
     tune,
     chat,
     serve,
+    backup,
+    restore,
     curate,
     why,
     datasheet,
@@ -60,6 +64,7 @@ for verb in (
 app.add_typer(arena)
 app.add_typer(collect)
 app.add_typer(label)
+app.add_typer(people)
 
 
 def _print_version(wanted: bool) -> None:

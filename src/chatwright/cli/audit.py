@@ -1,18 +1,31 @@
-"""`chatwright audit MODEL`: what a model gives away of its training data, and its biases."""
+"""`chatwright audit MODEL`: what a model gives away of its training data, and its biases.
+
+`chatwright audit verify` is another thing by the same name: the audit log of the service.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chatwright.cli.options import JsonOption, WorkspaceOption
+from chatwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from chatwright.serve.audit.chain import Mark
 
 
 def audit(
     model: Annotated[
-        str, typer.Argument(help="What to audit: workspace name, folder, alias, hf:…")
+        str,
+        typer.Argument(
+            help="What to audit: workspace name, folder, alias, hf:…; or `verify`, to check the "
+            "audit log of `chatwright serve`."
+        ),
     ],
     train: Annotated[
         list[str] | None,
@@ -39,13 +52,29 @@ def audit(
         typer.Option("--output", "-o", help="Write audit.json into this folder; an audit that was "
                      "cut off goes on from there."),
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="With `verify`: the service's database. Default: chat.db of the "
+                     "workspace.", envvar="CHATWRIGHT_DATABASE"),
+    ] = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="LINE:HASH", help="With `verify`: a line as it was noted earlier."),
+    ] = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Attack a model's memory of its training data, and compare what it says of groups of people.
 
+    With `verify` instead of a model: check that the service's audit log is whole.
+
     Example: `chatwright audit quickstart/sft --held-out quickstart/held-out-questions`
+
+    Example: `chatwright audit verify`
     """
+    if model == "verify":
+        verify_log(database, workspace, expect, json=json)
+        return
     from chatwright.cli.console import console, print_json
     from chatwright.cli.progress import make_progress
     from chatwright.govern.audit.keeping import keep
@@ -76,3 +105,41 @@ def audit(
         print_json(found.to_json())
     else:
         console().print(as_text(found), markup=False)
+
+
+def verify_log(
+    database: str | None, workspace: Path | None, expect: str | None, *, json: bool
+) -> None:
+    """Check the service's audit log and say what was found; exit code 1 where it is not whole."""
+    from chatwright.cli.console import console, print_json
+    from chatwright.cli.people import opened_store
+    from chatwright.serve.audit import Verified, verify
+
+    noted = None if expect is None else _mark(expect)
+    with opened_store(database, workspace) as store:
+        found = verify(store, expected=noted)
+    whole = isinstance(found, Verified)
+    if json:
+        print_json({"whole": whole, **asdict(found)})
+    elif isinstance(found, Verified):
+        console().print(f"The audit log is whole: {found.lines} lines, up to line {found.last}.")
+        console().print("To find out later whether the whole database was put back, note this:")
+        console().print(f"  chatwright audit verify --expect {found.last}:{found.hash}")
+    else:
+        console().print(
+            f"The audit log is not whole, at line {found.sequence}: {found.why}.", markup=False
+        )
+    if not whole:
+        raise typer.Exit(1)
+
+
+def _mark(text: str) -> Mark:
+    from chatwright.serve.audit.chain import Mark
+
+    sequence, _, told = text.partition(":")
+    if not sequence.isdigit() or len(sequence) > 18 or not re.fullmatch(r"[0-9a-f]{64}", told):
+        raise UsageError(
+            "this is no line of an audit log", where="--expect",
+            hint="as `chatwright audit verify` printed it: 120:5f…",
+        )  # fmt: skip
+    return Mark(int(sequence), told)

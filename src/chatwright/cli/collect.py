@@ -1,4 +1,4 @@
-"""`chatwright collect …`: pages of the web, fetched politely, each one accounted for."""
+"""`chatwright collect …`: pages of the web, and served chats of people who agreed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from typing import Annotated
 
 import typer
 
-from chatwright.cli.options import JsonOption
+from chatwright.cli.options import JsonOption, WorkspaceOption
 
 collect = typer.Typer(
     name="collect",
-    help="Get pages from the web into WARC files, which `curate` and recipes read.",
+    help="Get pages from the web, and what people say in the chats that were served.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@collect.callback()
-def _group() -> None:
-    pass  # a group even while it has one command only
 
 
 @collect.command()
@@ -119,3 +114,52 @@ def crawl(
         [(action, rule, f"{n:,}") for (action, rule), n in result.rules.most_common()],
     )
     console().print(f"every address: {result.ledger}", markup=False)
+
+
+@collect.command()
+def feedback(
+    *,
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="The name of the datasets in the workspace.")
+    ] = "feedback",
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="The service's database: a file, sqlite:///… or postgresql://…. "
+            "Default: chat.db in the workspace.",
+        ),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make datasets of served chats and of what people said of the answers.
+
+    Only of people who agreed that their chats train models, and still do; run again after somebody
+    withdrew, and their rows are gone. Writes OUT/conversations, OUT/preferences (datasets with
+    ledgers), the same as JSONL, and OUT/removed.jsonl.
+
+    Example: `chatwright collect feedback --out feedback`
+    """
+    from chatwright.cli.console import console, print_json, print_table
+    from chatwright.serve.feedback.export import export_feedback
+    from chatwright.workspace import Workspace
+
+    done = export_feedback(Workspace(workspace), out, database)
+    if json:
+        print_json(done.to_json())
+        return
+    print_table(["rows", "number#"], [(kind, f"{n:,}") for kind, n in done.rows.items()])
+    if done.left_out:
+        print_table(
+            ["left out by", "chats or pairs#"],
+            [(rule, f"{n:,}") for rule, n in done.left_out.most_common()],
+        )
+    if done.removed:
+        console().print(
+            f"{len(done.removed):,} rows of before are gone ({done.folder / 'removed.jsonl'}); "
+            "build what was made from them again",
+            markup=False,
+        )
+    for name in done.still_in:
+        console().print(f"still holds rows that are gone: {name}", markup=False)
+    console().print(f"written: {done.folder}", markup=False)

@@ -13,18 +13,21 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from chatwright.serve.access import PUBLIC, Role, allow, check_routes
+from chatwright.serve.access import Role, allow, check_routes
 from chatwright.serve.accounts import add_accounts
 from chatwright.serve.arena import Studies, arena_router
 from chatwright.serve.assisting import Moderator, PersonTools, assisting_router
+from chatwright.serve.document import complete_document
 from chatwright.serve.errors import ApiError
 from chatwright.serve.feedback.routes import feedback_router
 from chatwright.serve.generation import Slots
 from chatwright.serve.history.routes import history_router
+from chatwright.serve.jobs import Jobs, jobs_router
 from chatwright.serve.knowledge import knowledge_routers, make_collections
 from chatwright.serve.limits import Limits
 from chatwright.serve.lineage import trace
 from chatwright.serve.openai import openai_router
+from chatwright.serve.operations import Measured, Metrics, Retention, operations_router
 from chatwright.serve.page import STATIC, add_page
 from chatwright.serve.registry import Registry
 from chatwright.serve.runs import RunService, runs_router
@@ -66,7 +69,12 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.runs.start()
         await service.collections.start()
+        retention = Retention(service)
+        await retention.start()
+        await service.jobs.start()
         yield
+        await service.jobs.close()
+        await retention.close()
         await service.runs.close()
         await service.meter.close()
         await anyio.to_thread.run_sync(service.collections.close)
@@ -81,15 +89,12 @@ def create_app(
         docs_url=None,  # these two load their scripts from elsewhere
         redoc_url=None,
     )
+    service.metrics = Metrics(service)
     app.add_middleware(Guard, names=list(host_names))
+    app.add_middleware(Measured, metrics=service.metrics, worker=options.worker)
     _add_error_handlers(app)
     app.state.slots = slots
     app.state.service = service
-
-    @app.get("/healthz", dependencies=[PUBLIC])
-    async def healthz() -> dict[str, Any]:
-        """Whether the server answers, and how many answers it is writing."""
-        return {"status": "ok", "version": __version__, "active": slots.taken}
 
     @app.get("/v1/chatwright/passages/{passage_id}", dependencies=[allow(Role.user, scope="chat")])
     async def passage(
@@ -105,11 +110,11 @@ def create_app(
         return found
 
     add_accounts(app, service)
-    service.meter = Meter(store)
+    service.meter = Meter(store, service.metrics.used)
     service.collections = make_collections(service)
     service.moderator = Moderator(service)
     service.tools = PersonTools(service)
-    service.runs = RunService(service)
+    service.runs, service.jobs = RunService(service), Jobs(service)
     routers = (
         *knowledge_routers(),
         openai_router(),
@@ -118,12 +123,15 @@ def create_app(
         usage_router(),
         history_router(),
         feedback_router(),
+        jobs_router(),
+        operations_router(),
         arena_router(studies, limits),
     )
     for router in routers:
         app.include_router(router)
     add_page(app, static)
     check_routes(app)
+    complete_document(app)
     return app
 
 

@@ -29,7 +29,7 @@ from chatwright.evaluate.arena import (
     study_path,
 )
 from chatwright.evaluate.arena.checks import judge as checked_judge
-from chatwright.serve.access import Role, allow
+from chatwright.serve.access import Role, allow, identity
 from chatwright.serve.bodies import read_json
 from chatwright.serve.errors import ApiError, as_api_error
 from chatwright.serve.limits import Limits
@@ -42,7 +42,6 @@ _KEPT_OPEN = 32  # each keeps its prompts, answers and votes in memory
 _UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 T = TypeVar("T")
-B = TypeVar("B", bound=BaseModel)
 
 
 @dataclass(slots=True)
@@ -121,6 +120,9 @@ class _Shape(BaseModel):
     judge: str = Field(max_length=200)
 
 
+B = TypeVar("B", bound=_Shape)
+
+
 class _NextBody(_Shape):
     form: Literal["compare", "rate"]
 
@@ -153,46 +155,55 @@ def arena_router(studies: Studies, limits: Limits) -> APIRouter:
             raise as_api_error(error) from error
 
     async def body(request: Request, shape: type[B]) -> B:
-        return await read_json(request, shape, limits)
+        told = await read_json(request, shape, limits)
+        return told.model_copy(update={"judge": judge_of(request, told.judge)})
 
-    @router.get("/studies", dependencies=[allow(Role.annotator)])
-    async def list_studies(judge: str = Query("", max_length=200)) -> dict[str, Any]:
+    @router.get("/studies", dependencies=[allow(Role.annotator, scope="admin")])
+    async def list_studies(
+        request: Request, judge: str = Query("", max_length=200)
+    ) -> dict[str, Any]:
         """The studies there are, and how far `judge` has come in each."""
-        return {"object": "list", "data": await off_loop(_list, judge)}
+        return {"object": "list", "data": await off_loop(_list, judge_of(request, judge))}
 
-    @router.get("/studies/{name}", dependencies=[allow(Role.annotator)])
+    @router.get("/studies/{name}", dependencies=[allow(Role.annotator, scope="admin")])
     async def study(name: str) -> dict[str, Any]:
         """What one study asks: guidelines, reasons and scales, in English and Chinese."""
         return await off_loop(_describe, name)
 
-    @router.post("/studies/{name}/next", dependencies=[allow(Role.annotator)])
+    @router.post("/studies/{name}/next", dependencies=[allow(Role.annotator, scope="admin")])
     async def next_task(name: str, request: Request) -> dict[str, Any]:
         """What the judge is asked now; the same until it is answered. `task` is null at the end."""
         asked = await body(request, _NextBody)
         return await off_loop(_next, name, asked.judge, asked.form)
 
-    @router.post("/studies/{name}/votes", dependencies=[allow(Role.annotator)])
+    @router.post("/studies/{name}/votes", dependencies=[allow(Role.annotator, scope="admin")])
     async def vote(name: str, request: Request) -> dict[str, Any]:
         """Record a choice; answers with what comes next."""
         return await off_loop(_vote, name, await body(request, _VoteBody))
 
-    @router.post("/studies/{name}/ratings", dependencies=[allow(Role.annotator)])
+    @router.post("/studies/{name}/ratings", dependencies=[allow(Role.annotator, scope="admin")])
     async def rate(name: str, request: Request) -> dict[str, Any]:
         """Record scores (none at all: skipped); answers with what comes next."""
         return await off_loop(_rate, name, await body(request, _RatingBody))
 
-    @router.post("/studies/{name}/undo", dependencies=[allow(Role.annotator)])
+    @router.post("/studies/{name}/undo", dependencies=[allow(Role.annotator, scope="admin")])
     async def undo(name: str, request: Request) -> dict[str, Any]:
         """Take back the judge's latest vote or rating, and show it again."""
         asked = await body(request, _NextBody)
         return await off_loop(_undo, name, asked.judge, asked.form)
 
-    @router.get("/studies/{name}/results", dependencies=[allow(Role.admin)])
+    @router.get("/studies/{name}/results", dependencies=[allow(Role.admin, scope="admin")])
     async def results(name: str) -> dict[str, Any]:
         """What judges found. Names the models: not for somebody who still judges."""
         return await off_loop(Studies.results, name)
 
     return router
+
+
+def judge_of(request: Request, told: str) -> str:
+    """Who judges: where people have accounts, whoever is signed in, whatever name is told."""
+    who = identity(request)
+    return told if who.via == "local" else who.person_id
 
 
 def _list(studies: Studies, judge: str) -> list[dict[str, Any]]:

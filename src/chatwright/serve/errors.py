@@ -11,6 +11,9 @@ from chatwright.errors import ChatwrightError, ContextError, UsageError
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
+_BEARER = ("not_signed_in", "invalid_api_key")
+
+
 class ApiError(Exception):
     """An answer that is an error: HTTP status, message, and OpenAI's `param` and `code`."""
 
@@ -37,7 +40,9 @@ class ApiError(Exception):
         }
 
     def response(self) -> JSONResponse:
-        headers = {"Retry-After": "2"} if self.status in (429, 503) else None
+        headers = {"Retry-After": "2"} if self.status in (429, 503) else {}
+        if self.status == 401 and self.code in _BEARER:
+            headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 11.6.1
         return JSONResponse(self.body(), self.status, headers)
 
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from chatwright.assist import Answer, Assistant, Prepared
-from chatwright.errors import UsageError
 from chatwright.generate import Completion, Piece, SamplingParams
 from chatwright.records import Message
 from chatwright.serve.errors import ApiError
@@ -186,7 +185,7 @@ class TextGeneration(Walk):
     ) -> None:
         complete = getattr(assistant.engine, "complete", None)
         if complete is None:
-            raise UsageError("this model only answers conversations", where="model")
+            raise ApiError(400, "this model only answers conversations", param="model")
 
         def walker(number: int, prompt: str | list[int]) -> Callable[[], None]:
             return lambda: self._continue(

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -187,13 +187,13 @@ def network(address: str) -> str:
 
 def count(session: Session, wanted: list[tuple[str, Delays]]) -> float:
     """Count one try in each bucket, or in none where one must wait: the seconds until then."""
-    at = now()
-    rows = [(_row(session, name, at), delays) for name, delays in wanted]
+    rows = [(_row(session, name), delays) for name, delays in wanted]
+    at = now()  # only now: it may have taken a while until the rows were ours
     longest = 0.0
     for row, delays in rows:
         if row.expires_at <= at:
             row.count = 0
-        if row.count:
+        if row.count >= delays.free:
             last = row.expires_at - timedelta(seconds=delays.forget)
             longest = max(longest, delays.before(row.count) - (at - last).total_seconds())
     if longest > 0:
@@ -221,11 +221,11 @@ def sweep(session: Session) -> None:
     session.execute(delete(Attempt).where(Attempt.expires_at < now()))
 
 
-def _row(session: Session, name: str, at: datetime) -> Attempt:
+def _row(session: Session, name: str) -> Attempt:
     """The bucket's row, locked until the transaction ends."""
     insert: Any = postgresql.insert if session.get_bind().dialect.name == "postgresql" else None
     insert = insert or sqlite.insert
-    values = {"bucket": name, "window": 0, "count": 0, "expires_at": at.astimezone(UTC)}
+    values = {"bucket": name, "window": 0, "count": 0, "expires_at": now()}
     session.execute(insert(Attempt).values(**values).on_conflict_do_nothing())
     return session.scalars(
         select(Attempt)

@@ -162,7 +162,8 @@ def workspace_registry(
         if not names:
             models = [_model(name, workspace) for name in workspace.list_models()]
             return [*assistants.values(), *models]
-        return [assistants.get(name) or _model(name, workspace) for name in names]
+        tuned = [name for name in _tuned(workspace) if name not in names]
+        return [assistants.get(name) or _model(name, workspace) for name in (*names, *tuned)]
 
     if not entries() and not list_studies(workspace):  # a place may be there for judging alone
         raise UsageError(
@@ -176,6 +177,12 @@ def workspace_registry(
         lambda name: load_assistant(name, workspace, **options),
         most_loaded=most_loaded,
     )
+
+
+def _tuned(workspace: Workspace) -> list[str]:
+    """What `/v1/fine_tuning/jobs` has made of served models: it is served as well."""
+    found = sorted(path.name for path in workspace.models.glob("ft:*"))
+    return [name for name in found if workspace.model(name) is not None]
 
 
 def _check_name(name: str, workspace: Workspace) -> None:

@@ -34,13 +34,14 @@ class ServeOptions:
     """How the service is run. Without `accounts` one person is taken for granted."""
 
     accounts: bool = False
-    sign_up: Literal["closed", "open", "invitation"] = "closed"
+    sign_up: Literal["closed", "open", "invitation"] = "invitation"
     secure_cookies: bool = False  # over TLS: the cookie then never travels in clear
     public_url: str | None = None
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     oidc: OidcSettings | None = None
     metrics_token: str | None = None
     worker: str = "alone"
+    training_jobs: int = 1  # at a time, by /v1/fine_tuning/jobs; 0: none
     cheap_passwords: bool = False  # for tests: argon2id with the least memory
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -40,8 +40,9 @@ class Meter:
     yet, so one may go over; the next is refused.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, told: Callable[[str, int, int], None] | None = None) -> None:
         self._store = store
+        self._told = told  # is told the model, and the tokens of each answer: for the metrics
         self._waiting: dict[Row, Counts] = {}
         self._known: dict[str, tuple[float, str, int | None, int]] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -72,6 +73,8 @@ class Meter:
     ) -> None:
         """Count one request. Returns at once."""
         self._count((today(), who.person_id, model[:300]), (1, prompt_tokens, completion_tokens))
+        if self._told is not None:
+            self._told(model[:300], prompt_tokens, completion_tokens)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_soon())
 

@@ -63,15 +63,16 @@ export function Data(props: { person: Person; mode: Session["mode"] }) {
           <Button kind="danger" onClick={() => setLeaving(true)}>{words.deleteAccount}</Button>
         } />
       )}
-      {leaving && <DeleteAccount onClose={() => setLeaving(false)} />}
+      {leaving && <DeleteAccount person={props.person} onClose={() => setLeaving(false)} />}
     </>
   );
 }
 
-function DeleteAccount(props: { onClose: () => void }) {
+function DeleteAccount(props: { person: Person; onClose: () => void }) {
   const words = useWords();
   return (
     <PasswordDialog
+      needed={props.person.has_password !== false}
       title={words.deleteAccountTitle}
       text={words.deleteAccountText}
       action={words.deleteForGood}
@@ -84,6 +85,7 @@ function DeleteAccount(props: { onClose: () => void }) {
 
 /** Something that is done only by somebody who knows the password. */
 export function PasswordDialog(props: {
+  needed: boolean; // false: whoever has none proves it by a sign-in just now, which the server knows
   title: string;
   text: string;
   action: string;
@@ -105,7 +107,7 @@ export function PasswordDialog(props: {
       await props.onSend(password);
       props.onDone();
     } catch (error) {
-      const wrong = error instanceof ServerError && [401, 403].includes(error.status);
+      const wrong = error instanceof ServerError && error.code === "wrong_password";
       setProblem(wrong ? words.wrongPassword : problemText(error));
       setBusy(false);
     }
@@ -119,7 +121,7 @@ export function PasswordDialog(props: {
       actions={
         <>
           <Button onClick={props.onClose}>{words.cancel}</Button>
-          <Button type="submit" form="password-form" kind="danger filled" busy={busy} disabled={!password}>
+          <Button type="submit" form="password-form" kind="danger filled" busy={busy} disabled={props.needed && !password}>
             {props.action}
           </Button>
         </>
@@ -127,15 +129,23 @@ export function PasswordDialog(props: {
     >
       <form id="password-form" class="stack" onSubmit={send}>
         <p>{props.text}</p>
-        <Field
-          label={words.password}
-          type="password"
-          value={password}
-          onInput={setPassword}
-          autoComplete="current-password"
-          error={problem || undefined}
-          maxLength={1000}
-        />
+        {props.needed ? (
+          <Field
+            label={words.password}
+            type="password"
+            value={password}
+            onInput={setPassword}
+            autoComplete="current-password"
+            error={problem || undefined}
+            maxLength={200}
+          />
+        ) : (
+          problem && (
+            <p class="problem" role="alert">
+              {problem}
+            </p>
+          )
+        )}
       </form>
     </Dialog>
   );

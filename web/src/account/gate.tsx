@@ -118,7 +118,7 @@ export function GateBar() {
       <Button kind="quiet" onClick={() => setLanguage(otherLanguage())}>
         {strings.otherLanguage}
       </Button>
-      <IconButton label={`${strings.theme}: ${strings[other]}`} onClick={() => setThemeChoice(other)}>
+      <IconButton label={strings.themeIs(strings[other])} onClick={() => setThemeChoice(other)}>
         {other === "dark" ? <MoonIcon /> : <SunIcon />}
       </IconButton>
     </div>
@@ -205,7 +205,7 @@ export function SignInForm(props: { session: Session; email?: string; onDone: ()
           onInput={setPassword}
           autoComplete="current-password"
           autoFocus={!!props.email}
-          maxLength={1000}
+          maxLength={200}
           required
         />
         {problem && (
@@ -274,7 +274,7 @@ function AccountForm(props: { onSend: (account: api.NewAccount) => Promise<unkno
         onInput={setPassword}
         autoComplete="new-password"
         hint={words.passwordHint}
-        maxLength={1000}
+        maxLength={200}
         required
       />
       {problem && (

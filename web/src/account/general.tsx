@@ -9,7 +9,7 @@ import { Avatar, Button, Field, Select, toast } from "../shell/parts";
 import { chooseLanguage, chooseTheme } from "../shell/preferences";
 import { attempt } from "../shell/problem";
 import { Part } from "../shell/sections";
-import type { Language } from "../strings";
+import type { Language } from "../language";
 import { useShell } from "../strings-shell";
 import { useWords } from "./strings";
 

@@ -32,7 +32,6 @@ export function Keys(props: { person: Person; mode: Session["mode"] }) {
 
   return (
     <Part
-      title={words.sections.keys}
       text={words.keysText}
       action={<Button onClick={() => setMaking(true)}>{words.newKey}</Button>}
     >
@@ -117,7 +116,7 @@ function NewKey(props: { admin: boolean; onClose: () => void }) {
               class="input mono"
               readOnly
               value={made}
-              aria-label={words.keyMade}
+              aria-label={words.keyItself}
               onFocus={(event) => event.currentTarget.select()}
             />
             <Button onClick={async () => (await copyText(made)) && toast(words.keyCopied)}>{words.copyKey}</Button>

@@ -3,13 +3,13 @@ import { useState } from "preact/hooks";
 import * as api from "../clients/account";
 import { MaskIcon, PencilIcon, TrashIcon } from "../shell/icons";
 import { useLoaded } from "../shell/loaded";
-import { Button, confirm, Dialog, EmptyState, Field, IconButton, Select, Waiting } from "../shell/parts";
+import { Button, confirm, Dialog, EmptyState, Field, IconButton, Select, Toggle, Waiting } from "../shell/parts";
 import { attempt } from "../shell/problem";
 import { Part } from "../shell/sections";
 import { useShell } from "../strings-shell";
 import { useWords } from "./strings";
 
-export function Personas() {
+export function Personas(props: { admin: boolean }) {
   const words = useWords();
   const strings = useShell();
   const personas = useLoaded(api.listPersonas);
@@ -28,7 +28,6 @@ export function Personas() {
   return (
     <Part
       text={words.personasText}
-      title={words.sections.personas}
       action={<Button onClick={() => setEdited("new")}>{words.newPersona}</Button>}
     >
       {personas.problem && <p class="problem">{personas.problem}</p>}
@@ -40,21 +39,29 @@ export function Personas() {
         {personas.value?.map((one) => (
           <li key={one.id} class="row">
             <div class="row-main">
-              <span class="row-title">{one.name}</span>
+              <span class="row-title">
+                {one.name}
+                {one.shared && <span class="badge">{words.sharedBadge}</span>}
+              </span>
               <span class="note clamp">{one.instructions}</span>
             </div>
-            <IconButton label={`${words.edit}: ${one.name}`} tip={words.edit} onClick={() => setEdited(one)}>
-              <PencilIcon />
-            </IconButton>
-            <IconButton label={`${words.delete}: ${one.name}`} tip={words.delete} onClick={() => remove(one)}>
-              <TrashIcon />
-            </IconButton>
+            {one.own && (
+              <>
+                <IconButton label={`${words.edit}: ${one.name}`} tip={words.edit} onClick={() => setEdited(one)}>
+                  <PencilIcon />
+                </IconButton>
+                <IconButton label={`${words.delete}: ${one.name}`} tip={words.delete} onClick={() => remove(one)}>
+                  <TrashIcon />
+                </IconButton>
+              </>
+            )}
           </li>
         ))}
       </ul>
       {edited && (
         <PersonaDialog
           one={edited === "new" ? null : edited}
+          admin={props.admin}
           onClose={() => setEdited(null)}
           onSaved={() => {
             setEdited(null);
@@ -66,13 +73,14 @@ export function Personas() {
   );
 }
 
-function PersonaDialog(props: { one: api.Persona | null; onClose: () => void; onSaved: () => void }) {
+function PersonaDialog(props: { one: api.Persona | null; admin: boolean; onClose: () => void; onSaved: () => void }) {
   const words = useWords();
   const models = useLoaded(api.listPageModels);
   const [name, setName] = useState(props.one?.name ?? "");
   const [instructions, setInstructions] = useState(props.one?.instructions ?? "");
   const [model, setModel] = useState(props.one?.model ?? "");
   const [temperature, setTemperature] = useState(String(props.one?.params?.temperature ?? ""));
+  const [shared, setShared] = useState(props.one?.shared ?? false);
   const [busy, setBusy] = useState(false);
 
   async function save(event: Event) {
@@ -83,6 +91,7 @@ function PersonaDialog(props: { one: api.Persona | null; onClose: () => void; on
       instructions: instructions.trim(),
       model: model || null,
       params: { ...props.one?.params, ...warm },
+      ...(props.admin ? { shared } : {}),
     };
     if (temperature.trim() === "") delete draft.params?.temperature;
     setBusy(true);
@@ -136,6 +145,7 @@ function PersonaDialog(props: { one: api.Persona | null; onClose: () => void; on
             hint={words.temperatureHint}
           />
         </div>
+        {props.admin && <Toggle label={words.sharePersona} checked={shared} onChange={setShared} />}
       </form>
     </Dialog>
   );

@@ -19,14 +19,14 @@ export function Security(props: { person: Person; mode: Session["mode"] }) {
   if (props.mode === "local") return <Part><p class="note">{words.localNote}</p></Part>;
   return (
     <>
-      <Password />
-      <SecondFactor on={props.person.totp_enabled} />
+      <Password known={props.person.has_password !== false} />
+      <SecondFactor person={props.person} />
       <Devices />
     </>
   );
 }
 
-function Password() {
+function Password(props: { known: boolean }) {
   const words = useWords();
   const [current, setCurrent] = useState("");
   const [next, setNext] = useState("");
@@ -46,7 +46,7 @@ function Password() {
       setNext("");
       toast(words.passwordChanged);
     } catch (error) {
-      const refused = error instanceof ServerError && [401, 403].includes(error.status);
+      const refused = error instanceof ServerError && error.code === "wrong_password";
       if (refused) setWrong(words.wrongPassword);
       else setProblem(problemText(error));
     }
@@ -57,15 +57,17 @@ function Password() {
     <Part title={words.changePassword}>
       <form class="stack" onSubmit={send}>
         <div class="grid-2">
-          <Field
-            label={words.currentPassword}
-            type="password"
-            value={current}
-            onInput={setCurrent}
-            autoComplete="current-password"
-            error={wrong || undefined}
-            maxLength={1000}
-          />
+          {props.known && (
+            <Field
+              label={words.currentPassword}
+              type="password"
+              value={current}
+              onInput={setCurrent}
+              autoComplete="current-password"
+              error={wrong || undefined}
+              maxLength={200}
+            />
+          )}
           <Field
             label={words.nextPassword}
             type="password"
@@ -74,10 +76,10 @@ function Password() {
             autoComplete="new-password"
             hint={words.passwordHint}
             error={problem || undefined}
-            maxLength={1000}
+            maxLength={200}
           />
         </div>
-        <Button type="submit" class="to-start" busy={busy} disabled={!current || !next}>
+        <Button type="submit" class="to-start" busy={busy} disabled={(props.known && !current) || !next}>
           {words.changePassword}
         </Button>
       </form>
@@ -85,7 +87,7 @@ function Password() {
   );
 }
 
-function SecondFactor(props: { on: boolean }) {
+function SecondFactor(props: { person: Person }) {
   const words = useWords();
   const [start, setStart] = useState<api.TotpStart | null>(null);
   const [removing, setRemoving] = useState(false);
@@ -93,9 +95,9 @@ function SecondFactor(props: { on: boolean }) {
   return (
     <Part
       title={words.totpTitle}
-      text={props.on ? words.totpOn : words.totpOff}
+      text={props.person.totp_enabled ? words.totpOn : words.totpOff}
       action={
-        props.on ? (
+        props.person.totp_enabled ? (
           <Button kind="danger" onClick={() => setRemoving(true)}>
             {words.totpRemove}
           </Button>
@@ -107,6 +109,7 @@ function SecondFactor(props: { on: boolean }) {
       {start && <TotpDialog start={start} onClose={() => setStart(null)} />}
       {removing && (
         <PasswordDialog
+          needed={props.person.has_password !== false}
           title={words.totpTitle}
           text={words.totpRemoveText}
           action={words.totpRemove}

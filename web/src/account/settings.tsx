@@ -36,7 +36,7 @@ export function Settings(props: { section: SettingsSection }) {
       {props.section === "general" && <General person={person} mode={session.mode} />}
       {props.section === "personal" && <Personal person={person} />}
       {props.section === "memory" && <Memories person={person} />}
-      {props.section === "personas" && <Personas />}
+      {props.section === "personas" && <Personas admin={person.role === "admin"} />}
       {props.section === "data" && <Data person={person} mode={session.mode} />}
       {props.section === "security" && <Security person={person} mode={session.mode} />}
       {props.section === "keys" && <Keys person={person} mode={session.mode} />}

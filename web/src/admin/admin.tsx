@@ -30,7 +30,7 @@ export function Admin(props: { section: AdminSection }) {
   if (!current)
     return (
       <main class="view-alone">
-        <EmptyState icon={<ShieldIcon />} title={words.forbidden}>
+        <EmptyState whole icon={<ShieldIcon />} title={words.forbidden}>
           <a class="outlined" href="/">
             {words.toChats}
           </a>

@@ -134,6 +134,15 @@ export function detailsOf(details: AuditEntry["details"]): string {
   }
   if (!found || typeof found !== "object") return "";
   return Object.entries(found)
-    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${plain(value)}`)
     .join(" · ");
+}
+
+function plain(value: unknown): string {
+  if (Array.isArray(value)) return value.map(plain).join(", ");
+  if (value && typeof value === "object")
+    return Object.entries(value)
+      .map(([name, inner]) => `${name} ${plain(inner)}`)
+      .join(", ");
+  return value === null ? "–" : String(value);
 }

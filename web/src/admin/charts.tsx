@@ -58,7 +58,7 @@ export function Bars(props: { title: string; days: string[]; series: Series[] })
   return (
     <figure class="chart" ref={element}>
       <figcaption class="chart-head">
-        <h3>{props.title}</h3>
+        <h2>{props.title}</h2>
         {props.series.length > 1 && (
           <ul class="legend">
             {props.series.map((one, index) => (
@@ -159,7 +159,7 @@ export function Ranking(props: {
   const most = Math.max(...props.rows.map((row) => row.value), 1);
   return (
     <section class="chart">
-      <h3>{props.title}</h3>
+      <h2>{props.title}</h2>
       <ul class="ranking">
         {props.rows.map((row) => (
           <li key={row.name}>

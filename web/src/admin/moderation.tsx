@@ -11,15 +11,32 @@ import { useShell } from "../strings-shell";
 import { useWords } from "./strings";
 
 type Shown = "open" | "all";
+const PAGE = 50;
 
 export function Moderation() {
   const words = useWords();
   const strings = useShell();
-  const found = useLoaded(api.listModerated);
   const [shown, setShown] = useState<Shown>("open");
-  const isOpen = (one: Moderated) => one.appeal === "open";
-  const open = found.value?.filter(isOpen) ?? [];
-  const rows = shown === "open" ? open : (found.value ?? []);
+  const [more, setMore] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const found = useLoaded(async () => {
+    const rows = await api.listModerated({ limit: PAGE, ...(shown === "open" ? { appeal: "open" as const } : {}) });
+    setMore(rows.length === PAGE);
+    return rows;
+  }, [shown]);
+
+  async function older() {
+    const last = found.value?.at(-1);
+    if (!last) return;
+    setBusy(true);
+    await attempt(async () => {
+      const query = { limit: PAGE, before: last.id, ...(shown === "open" ? { appeal: "open" as const } : {}) };
+      const rows = await api.listModerated(query);
+      found.change((now) => [...now, ...rows]);
+      setMore(rows.length === PAGE);
+    });
+    setBusy(false);
+  }
 
   return (
     <Tabs
@@ -27,17 +44,21 @@ export function Moderation() {
       chosen={shown}
       onChoose={setShown}
       tabs={[
-        { id: "open", label: `${words.appeals} (${open.length})` },
+        { id: "open", label: words.appeals },
         { id: "all", label: words.allFlags },
       ]}
     >
       {found.problem && <p class="problem">{found.problem}</p>}
       {!found.value && !found.problem && <Waiting lines={5} label={strings.loading} />}
-      {found.value && !rows.length && (
-        <EmptyState icon={<FlagIcon />} title={words.noModerated} text={words.noModeratedHint} />
+      {found.value?.length === 0 && (
+        <EmptyState
+          icon={<FlagIcon />}
+          title={shown === "open" ? words.noAppeals : words.noModerated}
+          text={words.noModeratedHint}
+        />
       )}
       <ul class="cards">
-        {rows.map((one) => (
+        {found.value?.map((one) => (
           <Card
             key={one.id}
             one={one}
@@ -47,6 +68,11 @@ export function Moderation() {
           />
         ))}
       </ul>
+      {more && (
+        <Button busy={busy} onClick={older}>
+          {words.older}
+        </Button>
+      )}
     </Tabs>
   );
 }
@@ -61,8 +87,8 @@ function Card(props: { one: Moderated; onDecided: (changed: Partial<Moderated>) 
   async function decide(decision: "upheld" | "lifted") {
     setBusy(true);
     await attempt(async () => {
-      const changed = await api.decide(one.id, decision, note.trim());
-      props.onDecided({ ...(changed ?? {}), appeal: decision, note: note.trim() });
+      const { appeal, decided_at } = await api.decide(one.id, decision, note.trim());
+      props.onDecided({ appeal, decided_at });
       toast(words.decided);
     });
     setBusy(false);
@@ -76,34 +102,34 @@ function Card(props: { one: Moderated; onDecided: (changed: Partial<Moderated>) 
         </span>
         <strong>{one.direction === "input" ? words.input : words.output}</strong>
         <span class="note">{format.moment(one.created_at)}</span>
-        {one.appeal && one.appeal !== "none" && (
+        {one.person && <span class="note">{one.person.name}</span>}
+        {one.appeal.state !== "none" && (
           <span class="badge">
-            {one.appeal === "open" ? words.appealed : one.appeal === "upheld" ? words.upheld : words.lifted}
+            {{ open: words.appealed, upheld: words.upheld, lifted: words.lifted }[one.appeal.state]}
           </span>
         )}
       </header>
       <p class="quoted" dir="auto">
         {one.text ?? <span class="faint">{words.noText}</span>}
       </p>
-      <ul class="scores-list">
+      <p>
+        {one.reason[format.language]}
         {one.categories.map((category) => (
-          <li key={category}>
-            {words.categoryNames[category.split("/")[0]!.replaceAll("-", "_")] ?? category}
-            {one.scores?.[category] !== undefined && (
-              <span class="note"> {format.number(one.scores[category]!, { style: "percent" })}</span>
-            )}
-          </li>
+          <span key={category} class="note">
+            {" "}
+            {category} {format.number(one.scores[category] ?? 0, { style: "percent" })}
+          </span>
         ))}
-      </ul>
-      {one.appeal_text && (
+      </p>
+      {one.appeal.text && (
         <p class="appeal" dir="auto">
-          <strong>{words.appealSays}: </strong>
-          {one.appeal_text}
+          <strong>{words.appealSays} </strong>
+          {one.appeal.text}
         </p>
       )}
-      {one.appeal === "open" && (
+      {one.appeal.state === "open" && (
         <form class="inline-form" onSubmit={(event) => event.preventDefault()}>
-          <Field label={words.note} value={note} onInput={setNote} maxLength={2000} />
+          <Field label={words.note} value={note} onInput={setNote} maxLength={4000} />
           <Button busy={busy} onClick={() => void decide("upheld")}>
             {words.uphold}
           </Button>
@@ -112,7 +138,7 @@ function Card(props: { one: Moderated; onDecided: (changed: Partial<Moderated>) 
           </Button>
         </form>
       )}
-      {one.note && one.appeal !== "open" && <p class="note">{one.note}</p>}
+      {one.appeal.note && <p class="note">{one.appeal.note}</p>}
     </li>
   );
 }

@@ -3,11 +3,12 @@ import { useEffect, useState } from "preact/hooks";
 import * as api from "../clients/admin";
 import type { Account } from "../clients/admin";
 import { useFormat } from "../format";
+import { ServerError } from "../http";
 import { useSession, type Role } from "../session";
 import { MoreIcon, PeopleIcon } from "../shell/icons";
 import { useLoaded } from "../shell/loaded";
 import { Avatar, Button, confirm, Dialog, EmptyState, Field, Menu, Select, toast, Waiting } from "../shell/parts";
-import { attempt, copyText } from "../shell/problem";
+import { attempt, copyText, problemText } from "../shell/problem";
 import { Part } from "../shell/sections";
 import { useShell } from "../strings-shell";
 import { useWords } from "./strings";
@@ -280,19 +281,24 @@ function InviteDialog(props: { onClose: () => void }) {
   const [lasts, setLasts] = useState<(typeof LASTS)[number]>("7");
   const [busy, setBusy] = useState(false);
   const [url, setUrl] = useState("");
+  const [problem, setProblem] = useState("");
 
   async function make(event: Event) {
     event.preventDefault();
     if (busy) return;
     setBusy(true);
-    await attempt(async () => {
+    setProblem("");
+    try {
       const made = await api.createInvitation({
         role,
         expires_in_days: Number(lasts),
         ...(email.trim() ? { email: email.trim() } : {}),
       });
       setUrl(new URL(made.url, location.origin).href);
-    });
+    } catch (error) {
+      const closed = error instanceof ServerError && error.code === "sign_up_closed";
+      setProblem(closed ? words.closedFirst : problemText(error));
+    }
     setBusy(false);
   }
 
@@ -345,6 +351,11 @@ function InviteDialog(props: { onClose: () => void }) {
           options={LASTS.map((value) => ({ value, label: words.days(Number(value)) }))}
           onChange={setLasts}
         />
+        {problem && (
+          <p class="problem" role="alert">
+            {problem}
+          </p>
+        )}
       </form>
     </Dialog>
   );

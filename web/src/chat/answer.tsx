@@ -6,10 +6,10 @@ import { MoreIcon, PencilIcon, ThumbIcon } from "../shell/icons";
 import { Menu } from "../shell/parts";
 import { useChatStrings } from "../strings-chat";
 import { CopyButton } from "./code";
-import { GrowingMarkdown } from "./markdown";
 import { ConnectionNotice, LeftOut, ModerationNotice, saysSimulated, SummaryNotice, ToolCall } from "./notices";
 import { listedSources } from "./progress";
 import type { Connection } from "./run";
+import { AnswerText } from "./text";
 import { CitationChip, SourceList } from "./sources";
 import type { Actions, Names } from "./turns";
 import type { Message, Source } from "./types";
@@ -34,8 +34,8 @@ export const AnswerView = memo(function AnswerView(props: AnswerProps) {
   const model = names.models.find((one) => one.id === message.model);
   const canContinue = props.last && !busy && (message.finish === "length" || message.status === "stopped") && message.text !== "";
   return (
-    <article class="answer" aria-label={model?.title ?? message.model ?? strings.answer} aria-busy={writing}>
-      <AnswerBody message={message} names={names} connection={props.connection} onOpen={actions.open} readOnly={false} />
+    <article class="answer" data-message={message.id} aria-label={model?.title ?? message.model ?? strings.answer} aria-busy={writing}>
+      <AnswerBody message={message} names={names} connection={props.connection} onOpen={actions.open} onAppeal={actions.appeal} />
       {message.status === "failed" && <Problem message={message} busy={busy} onRetry={() => actions.regenerate(message.id)} />}
       {canContinue && (
         <button type="button" class="outlined continue" onClick={() => actions.continue(message.id)}>
@@ -60,7 +60,7 @@ export function AnswerBody(props: {
   names: Names;
   connection: Connection;
   onOpen: (source: Source, model: string) => void;
-  readOnly: boolean;
+  onAppeal: ((event: string) => void) | null;
 }) {
   const strings = useChatStrings();
   const { message, names, onOpen } = props;
@@ -97,7 +97,7 @@ export function AnswerBody(props: {
           })}
         </div>
       )}
-      {message.text !== "" && <GrowingMarkdown text={message.text} growing={writing} citation={citation} />}
+      {message.text !== "" && <AnswerText text={message.text} growing={writing} citation={citation} />}
       {writing && (
         <p class={message.text ? "writing after-text" : "writing"} aria-hidden="true">
           <span class="dot" />
@@ -106,7 +106,7 @@ export function AnswerBody(props: {
         </p>
       )}
       {writing && <ConnectionNotice state={props.connection} />}
-      {message.moderation && <ModerationNotice moderation={message.moderation} readOnly={props.readOnly} />}
+      {message.moderation && <ModerationNotice moderation={message.moderation} onAppeal={props.onAppeal} />}
       {message.status === "stopped" && !message.moderation?.blocked && <p class="note">{strings.stopped}</p>}
       {message.finish === "length" && <p class="note">{strings.cutOff}</p>}
       {!writing && sources.length > 0 && <SourceList heading={strings.sources} sources={sources} onOpen={open} />}

@@ -123,7 +123,15 @@ async function* texts(body: ReadableStream<Uint8Array>): AsyncGenerator<string> 
 }
 
 export const listModels = () => getList<Model>("/models");
-export const listTools = () => getList<Tool>("/tools");
+/** The tools, named in the page's language. */
+export async function listTools(language: string): Promise<Tool[]> {
+  const tools = await getList<Omit<Tool, "title"> & { title: string | Record<string, string> }>("/tools");
+  return tools.map((tool) => ({ ...tool, title: localized(tool.title, language) || tool.name }));
+}
+
+function localized(title: string | Record<string, string>, language: string): string {
+  return typeof title === "string" ? title : (title[language] ?? title["en"] ?? "");
+}
 export const listCollections = () => getList<Collection>("/collections");
 export const listPersonas = () => getList<Persona>("/personas");
 
@@ -174,7 +182,7 @@ export const lineage = (model: string, passage: string) =>
 
 /** A passage of a person's own documents with what stands around it. */
 export interface DocumentPassage {
-  passage: { id: string; text: string; title?: string };
+  passage: { id: string; text: string; title?: string; page?: number | null };
   file: { id: string; name: string };
   before: string;
   after: string;

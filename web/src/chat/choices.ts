@@ -1,5 +1,6 @@
 /** What a person can choose from: models, tools, knowledge, personas. Asked for once, and again when looked at. */
 import { useCallback, useEffect, useState } from "preact/hooks";
+import { useLang } from "../settings";
 import { listCollections, listModels, listPersonas, listTools } from "./api";
 import type { Collection, Model, Persona, Tool } from "./types";
 
@@ -16,6 +17,7 @@ export interface Choices {
 }
 
 export function useChoices(): Choices {
+  const language = useLang();
   const [models, setModels] = useState<Model[] | null>(null);
   const [problem, setProblem] = useState(false);
   const [tools, setTools] = useState<Tool[]>([]);
@@ -25,16 +27,16 @@ export function useChoices(): Choices {
   // Without tools or knowledge the chat still works.
   const refresh = useCallback(() => {
     const ignore = () => undefined;
-    listTools().then(setTools, ignore);
+    listTools(language).then(setTools, ignore);
     listCollections().then(setCollections, ignore);
     listPersonas().then(setPersonas, ignore);
-  }, []);
+  }, [language]);
   const reload = useCallback(() => {
     setProblem(false);
     listModels().then(setModels, () => setProblem(true));
-    refresh();
   }, []);
   useEffect(reload, []);
+  useEffect(refresh, [refresh]);
 
   return { models, problem, tools, collections, personas, reload, refresh };
 }

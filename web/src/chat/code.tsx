@@ -3,7 +3,7 @@ import { CheckIcon, CopyIcon } from "../icons";
 import { useChatStrings } from "../strings-chat";
 import { lazily } from "./lazy";
 
-const useHighlighter = lazily(() => import("./highlight"));
+const highlighting = lazily(() => import("./highlight"));
 
 // Colours cost time that grows with the text; a listing of more than this stays plain.
 const LONGEST = 40_000;
@@ -54,7 +54,7 @@ export function CodeBlock(props: { code: string; language: string; growing: bool
   const strings = useChatStrings();
   const code = props.code.replace(/\n$/, "");
   const short = code.length <= (props.growing ? LONGEST_GROWING : LONGEST);
-  const highlighter = useHighlighter(short && props.language !== "");
+  const highlighter = highlighting.use(short && props.language !== "");
   const drawn = useMemo(
     () => highlighter?.highlight(code, props.language) ?? code,
     [highlighter, code, props.language],

@@ -43,7 +43,7 @@ export function Comparison(props: {
   return (
     <section class="comparison" aria-label={strings.comparison} ref={frame}>
       <header>
-        <h3>{over ? strings.whichIsBetter : strings.twoAnswers}</h3>
+        <h2>{over ? strings.whichIsBetter : strings.twoAnswers}</h2>
         {over && (
           <button
             type="button"
@@ -70,7 +70,7 @@ export function Comparison(props: {
               names={names}
               connection={live.get(message.id) ?? "open"}
               onOpen={actions.open}
-              readOnly
+              onAppeal={actions.appeal}
             />
             {message.status === "failed" && <p class="problem">{message.error || strings.failedPlain}</p>}
           </article>

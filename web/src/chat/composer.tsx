@@ -45,7 +45,14 @@ export function Composer(props: {
     if (matchMedia("(pointer: fine)").matches) area.current?.focus();
   }, [props.draftKey]);
 
+  // Sent before the page knows who answers, or while files are on their way: it goes as soon as it can.
+  const wanted = useRef(false);
+  useEffect(() => {
+    if (wanted.current && ready) send();
+  }, [ready]);
+
   function send() {
+    wanted.current = !ready && !props.writing && text.trim() !== "";
     if (!ready) return;
     props.onSend(text.trim(), files.ready);
     setText("");
@@ -85,7 +92,10 @@ export function Composer(props: {
           aria-describedby="composer-keys"
           enterkeyhint="send"
           dir="auto"
-          onInput={(event) => setText(event.currentTarget.value)}
+          onInput={(event) => {
+            wanted.current = false; // it is not finished after all
+            setText(event.currentTarget.value);
+          }}
           onPaste={(event) => {
             const pasted = [...(event.clipboardData?.files ?? [])];
             if (!pasted.length) return;

@@ -6,8 +6,9 @@ import { FileIcon } from "../shell/icons";
 import type { Language } from "../strings";
 import { useChatStrings } from "../strings-chat";
 import { collectionOf, documentPassage, lineage, type DocumentPassage, type Lineage, type Step } from "./api";
-import { Markdown, safeLink } from "./markdown";
+import { safeLink } from "./safe-link";
 import { SidePanel } from "./side-panel";
+import { MarkdownText } from "./text";
 import type { Source } from "./types";
 
 export interface Opened {
@@ -37,7 +38,9 @@ export function Drawer(props: { opened: Opened; onClose: () => void; offline?: b
     };
   }, [model, source.id, collection]);
 
-  const link = safeLink(source.uri);
+  const link = safeLink(source.uri ?? "");
+  // A shared conversation may name its sources without their text.
+  const text = found?.passage.text ?? document?.passage.text ?? source.text ?? "";
   return (
     <SidePanel
       title={source.title || source.uri}
@@ -51,7 +54,10 @@ export function Drawer(props: { opened: Opened; onClose: () => void; offline?: b
       {collection ? (
         <p class="page-link plain">
           <FileIcon />
-          <span>{document?.file.name ?? source.title}</span>
+          <span>
+            {document?.file.name ?? source.title}
+            {document?.passage.page && ` \u00b7 ${strings.pageNumber(document.passage.page)}`}
+          </span>
         </p>
       ) : link ? (
         <a class="page-link" href={link} target="_blank" rel="noopener noreferrer nofollow">
@@ -61,12 +67,17 @@ export function Drawer(props: { opened: Opened; onClose: () => void; offline?: b
       ) : (
         source.uri && <p class="page-link plain">{source.uri}</p>
       )}
-      <h3>{strings.passage}</h3>
-      {document?.before && <Around text={document.before} />}
-      <blockquote class="passage" dir="auto">
-        <Markdown text={found?.passage.text ?? document?.passage.text ?? source.text} />
-      </blockquote>
-      {document?.after && <Around text={document.after} />}
+      {text && (
+        <>
+          <h3>{strings.passage}</h3>
+          {document?.before && <Around text={document.before} />}
+          <blockquote class="passage" dir="auto">
+            <MarkdownText text={text} />
+          </blockquote>
+          {document?.after && <Around text={document.after} />}
+        </>
+      )}
+      {props.offline && !text && <p class="note">{strings.passageNotShared}</p>}
       {!props.offline && !collection && <h3>{strings.lineage}</h3>}
       {problem && <p class="problem">{problem}</p>}
       {!props.offline && !found && !document && !problem && <p class="note">{strings.loading}</p>}
@@ -78,7 +89,7 @@ export function Drawer(props: { opened: Opened; onClose: () => void; offline?: b
 function Around(props: { text: string }) {
   return (
     <div class="around" dir="auto">
-      <Markdown text={props.text} />
+      <MarkdownText text={props.text} />
     </div>
   );
 }

@@ -1,11 +1,11 @@
 import { useMemo } from "preact/hooks";
 import { lazily } from "./lazy";
 
-const useTypeset = lazily(() => import("./typeset"));
+const typesetting = lazily(() => import("./typeset"));
 
 /** A TeX formula; its source until the typesetter is there, and where the TeX cannot be read. */
 export function Formula(props: { tex: string; display: boolean; open: boolean }) {
-  const typesetter = useTypeset(!props.open);
+  const typesetter = typesetting.use(!props.open);
   const drawn = useMemo(() => {
     try {
       return typesetter?.typeset(props.tex, props.display) ?? null;

@@ -11,18 +11,19 @@ import { Composer } from "./composer";
 import { Drawer, type Opened } from "./drawer";
 import { BetterDialog, emptyFeedback, FeedbackDialog } from "./feedback";
 import { ContextMeter, NEARLY_FULL } from "./meter";
+import { AppealDialog } from "./notices";
 import { ParametersPanel } from "./parameters";
 import { ModelPicker, ToolPicker } from "./pickers";
 import { fullness } from "./progress";
 import { Scroller } from "./scroller";
 import { Status } from "./status";
+import { fetchMarkdown } from "./text";
 import { pathVersions } from "./tree";
 import { MessageList, type Actions } from "./turns";
 import type { Attached, Feedback, Message, Model, Session } from "./types";
 import { useConversation } from "./use-conversation";
 import { Welcome } from "./welcome";
 
-export { Markdown } from "./markdown";
 export { ReadOnlyConversation } from "./read-only";
 export type { Message, Session } from "./types";
 
@@ -40,7 +41,7 @@ export interface ChatViewProps {
   after?: ComponentChildren;
 }
 
-type Dialogs = { kind: "feedback" | "better"; message: Message } | null;
+type Dialogs = { kind: "feedback" | "better"; message: Message } | { kind: "appeal"; event: string } | null;
 
 /** Fills its parent (a grid or flex cell with a height); scrolls inside. Its bar is 3rem high. */
 export function ChatView(props: ChatViewProps) {
@@ -52,6 +53,7 @@ export function ChatView(props: ChatViewProps) {
   const [dialog, setDialog] = useState<Dialogs>(null);
   const [twice, setTwice] = useState(false);
   const [asked, setAsked] = useState(0);
+  const root = useRef<HTMLElement>(null);
   const names = useMemo(() => ({ models: choices.models ?? [], tools: choices.tools }), [choices.models, choices.tools]);
   const chosen = chooseModel(names.models, state.settings.model, rememberedModel());
   const writing = state.live.size > 0;
@@ -66,6 +68,7 @@ export function ChatView(props: ChatViewProps) {
       if (store.snapshot.settings.model !== model.current.id) store.configure({ model: model.current.id });
       setAsked((now) => now + 1);
       void act();
+      keepFocus();
     },
     [store],
   );
@@ -88,7 +91,10 @@ export function ChatView(props: ChatViewProps) {
       step(id, by) {
         const { ids, index } = pathVersions(store.snapshot.tree, [store.snapshot.tree.messages.get(id)!])[0]!;
         const to = ids[index + by];
-        if (to) store.show(to);
+        if (!to) return;
+        store.show(to);
+        // The buttons that were pressed are gone with the version: on to the same ones of the new.
+        requestAnimationFrame(() => versionButton(to, by)?.focus());
       },
       edit: (id, text) => withModel(() => store.edit(id, text)),
       regenerate: (id) => withModel(() => store.regenerate(id)),
@@ -106,7 +112,10 @@ export function ChatView(props: ChatViewProps) {
           });
       },
       closeComparison: () => store.compare(null),
-      vote: (choice) => store.vote(choice),
+      async vote(choice) {
+        await store.vote(choice);
+        keepFocus();
+      },
       rate,
       thumb(message, rating) {
         const before = message.feedback;
@@ -127,15 +136,19 @@ export function ChatView(props: ChatViewProps) {
       },
       explain: (message) => setDialog({ kind: "feedback", message }),
       improve: (message) => setDialog({ kind: "better", message }),
+      appeal: (event) => setDialog({ kind: "appeal", event }),
       open: (source, from) => setOpened({ source, model: from }),
     }),
     [store, strings],
   );
 
+  useEffect(fetchMarkdown, []);
+
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
-      if (!document.querySelector("dialog[open]")) store.stop();
+      const looking = root.current?.checkVisibility() ?? false;
+      if (looking && !document.querySelector("dialog[open]")) store.stop();
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
@@ -154,7 +167,7 @@ export function ChatView(props: ChatViewProps) {
   const empty = shown.length === 0;
 
   return (
-    <div class={empty && state.state === "new" ? "chat of-new" : "chat"}>
+    <main class="chat" ref={root}>
       <header class="chat-bar">
         {props.before}
         <ModelPicker
@@ -195,7 +208,10 @@ export function ChatView(props: ChatViewProps) {
             onReload={choices.reload}
           />
         ) : (
-          <MessageList shown={shown} versions={versions} live={state.live} pair={pairOf} names={names} actions={actions} />
+          <>
+            <h1 class="visually-hidden">{strings.conversation}</h1>
+            <MessageList shown={shown} versions={versions} live={state.live} pair={pairOf} names={names} actions={actions} />
+          </>
         )}
       </Scroller>
       {state.state !== "failed" && (
@@ -203,7 +219,7 @@ export function ChatView(props: ChatViewProps) {
           writing={writing}
           disabled={!chosen || state.state === "loading"}
           caution={share !== null && share >= NEARLY_FULL ? strings.nearlyFull : chosen?.grounded ? strings.caution : strings.cautionPlain}
-          draftKey={props.temporary ? null : (props.conversationId ?? "new")}
+          draftKey={props.temporary ? null : `${props.session.person?.id ?? ""}.${props.conversationId ?? "new"}`}
           twice={twice}
           onTwice={setTwice}
           onSend={ask}
@@ -230,14 +246,31 @@ export function ChatView(props: ChatViewProps) {
           onClose={() => setPanel(false)}
         />
       )}
+      {dialog?.kind === "appeal" && <AppealDialog event={dialog.event} onClose={() => setDialog(null)} />}
       {dialog?.kind === "feedback" && (
         <FeedbackDialog message={dialog.message} onSave={(feedback) => rate(dialog.message.id, feedback)} onClose={() => setDialog(null)} />
       )}
       {dialog?.kind === "better" && (
         <BetterDialog message={dialog.message} onSave={(feedback) => rate(dialog.message.id, feedback)} onClose={() => setDialog(null)} />
       )}
-    </div>
+    </main>
   );
+}
+
+/** Where what had the focus is gone, it goes to the composer (on a phone that would raise the keyboard). */
+function keepFocus() {
+  requestAnimationFrame(() => {
+    const lost = document.activeElement === document.body || document.activeElement === null;
+    if (lost && matchMedia("(pointer: fine)").matches)
+      document.querySelector<HTMLElement>(".composer textarea")?.focus({ preventScroll: true });
+  });
+}
+
+function versionButton(id: string, by: -1 | 1): HTMLElement | undefined {
+  const message = [...document.querySelectorAll<HTMLElement>("[data-message]")].find(
+    (element) => element.dataset["message"] === id,
+  );
+  return [...(message?.querySelectorAll<HTMLElement>(".versions button") ?? [])].at(by < 0 ? 0 : 1);
 }
 
 function Failed(props: { missing: boolean; onRetry: () => void }) {

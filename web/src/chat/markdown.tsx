@@ -7,6 +7,7 @@ import { CodeBlock } from "./code";
 import { Formula } from "./formula";
 import { tied } from "./growing";
 import { mathSyntax } from "./math-syntax";
+import { safeLink } from "./safe-link";
 
 /** Draws the chip of citation `[number]`, or null where the text stays as it is. */
 export type DrawCitation = (number: number) => VNode | null;
@@ -80,16 +81,6 @@ parser.core.ruler.push("tasks", (state) => {
     item.attrSet("class", "task");
   });
 });
-
-/** A link that may be followed, or null. */
-export function safeLink(target: string): string | null {
-  try {
-    const url = new URL(target);
-    return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : null;
-  } catch {
-    return null;
-  }
-}
 
 // Elements that a token may become. Anything else is drawn as its children or its text.
 const ELEMENTS = new Set(

@@ -3,44 +3,48 @@ import { useState } from "preact/hooks";
 import { ChevronIcon, NoteIcon, ToolIcon } from "../icons";
 import { CloudOffIcon, ShieldIcon } from "../shell/icons";
 import { Button, Dialog, Field, toast } from "../shell/parts";
+import { createStore, useStore } from "../store";
 import { useChatStrings } from "../strings-chat";
 import { appeal } from "./api";
 import type { Connection } from "./run";
 import type { Moderation, Summary, ToolUse } from "./types";
 
-export function ModerationNotice(props: { moderation: Moderation; readOnly: boolean }) {
+/** The events that somebody at this page has objected to. */
+const appealed = createStore<ReadonlySet<string>>(new Set());
+
+/** `onAppeal` opens the dialog for it; null where the reader is a guest. */
+export function ModerationNotice(props: { moderation: Moderation; onAppeal: ((event: string) => void) | null }) {
   const strings = useChatStrings();
   const { moderation } = props;
-  const [open, setOpen] = useState(false);
-  const [sent, setSent] = useState(false);
+  const sent = useStore(appealed).has(moderation.event_id);
   const about = moderation.direction === "input" ? strings.questionFiltered : strings.answerFiltered;
   const categories = (moderation.categories ?? []).map((one) => strings.categories[one] ?? one);
   return (
-    <aside class={moderation.blocked ? "notice of-problem" : "notice"} aria-label={strings.moderation}>
+    <div
+      class={moderation.blocked ? "notice of-problem" : "notice"}
+      role="note"
+      aria-label={strings.moderation}
+    >
       <ShieldIcon />
       <div class="notice-body">
         <p>{moderation.reason || (moderation.blocked ? about.blocked : about.flagged)}</p>
         {categories.length > 0 && <p class="note">{categories.join(strings.comma)}</p>}
-        {!props.readOnly && moderation.event_id && (
-          <button type="button" class="link" disabled={sent} onClick={() => setOpen(true)}>
+        {props.onAppeal && moderation.event_id && (
+          <button
+            type="button"
+            class="link"
+            disabled={sent}
+            onClick={() => props.onAppeal?.(moderation.event_id)}
+          >
             {sent ? strings.appealSent : strings.appeal}
           </button>
         )}
       </div>
-      {open && (
-        <AppealDialog
-          event={moderation.event_id}
-          onClose={(done) => {
-            setOpen(false);
-            if (done) setSent(true);
-          }}
-        />
-      )}
-    </aside>
+    </div>
   );
 }
 
-function AppealDialog(props: { event: string; onClose: (sent: boolean) => void }) {
+export function AppealDialog(props: { event: string; onClose: () => void }) {
   const strings = useChatStrings();
   const [text, setText] = useState("");
   const [busy, setBusy] = useState(false);
@@ -49,8 +53,9 @@ function AppealDialog(props: { event: string; onClose: (sent: boolean) => void }
     setBusy(true);
     try {
       await appeal(props.event, text.trim());
+      appealed.update((now) => new Set(now).add(props.event));
       toast(strings.appealSent);
-      props.onClose(true);
+      props.onClose();
     } catch (error) {
       setProblem((error as Error).message || strings.lost);
       setBusy(false);
@@ -60,10 +65,10 @@ function AppealDialog(props: { event: string; onClose: (sent: boolean) => void }
     <Dialog
       title={strings.appeal}
       size="small"
-      onClose={() => props.onClose(false)}
+      onClose={props.onClose}
       actions={
         <>
-          <Button onClick={() => props.onClose(false)}>{strings.cancel}</Button>
+          <Button onClick={props.onClose}>{strings.cancel}</Button>
           <Button kind="primary" busy={busy} disabled={!text.trim()} onClick={send}>
             {strings.sendAppeal}
           </Button>
@@ -149,14 +154,14 @@ export function saysSimulated(call: ToolUse): boolean {
 export function LeftOut(props: { notes: string[] }) {
   const strings = useChatStrings();
   return (
-    <aside class="left-out note" aria-label={strings.leftOut}>
+    <div class="left-out note" role="note" aria-label={strings.leftOut}>
       <NoteIcon />
       <div>
         {props.notes.map((note) => (
           <p key={note}>{note}</p>
         ))}
       </div>
-    </aside>
+    </div>
   );
 }
 

@@ -19,7 +19,10 @@ export function Popover(props: {
     if (!open) return;
     panel.current?.querySelector<HTMLElement>("input, button, a[href]")?.focus();
     const outside = (event: Event) => {
-      if (!frame.current?.contains(event.target as Node)) setOpen(false);
+      const target = event.target as Node;
+      // A press on plain text in the panel gives the focus to what is around it: that is not leaving.
+      const around = event.type === "focusin" && target.contains(frame.current);
+      if (!around && !frame.current?.contains(target)) setOpen(false);
     };
     document.addEventListener("pointerdown", outside, true);
     document.addEventListener("focusin", outside, true);

@@ -1,4 +1,5 @@
 /** What each event of a run makes of the answer it writes. Pure. */
+import { ServerError } from "../http";
 import type { Message, RunEvent, Source, Status, ToolUse } from "./types";
 
 const STATUSES: readonly string[] = ["writing", "done", "stopped", "failed"];
@@ -57,6 +58,30 @@ function withTool(calls: ToolUse[], told: ToolUse): ToolUse[] {
   const known = calls.some((call) => call.id === told.id);
   if (!known) return [...calls, told];
   return calls.map((call) => (call.id === told.id ? { ...call, ...told } : call));
+}
+
+/** An answer that could not be had: the server said no, or it was not to be reached. */
+export function failed(answer: Message, error: unknown): Message {
+  const server = error instanceof ServerError;
+  return {
+    ...answer,
+    status: "failed",
+    error: server ? error.message : "",
+    errorCode: server ? error.code : "connection_lost",
+  };
+}
+
+/**
+ * After a reload a run tells its answer from the beginning. Until it has caught up, what was saved stays
+ * on the page; an answer that was continued (its run tells only what is new) stays so to its end.
+ */
+export function again(saved: Message): typeof grow {
+  let told: Message = { ...saved, text: "", tool_calls: [] };
+  return (answer, event) => {
+    told = grow(told, event);
+    if (told.status !== "writing") return { ...told, feedback: answer.feedback };
+    return { ...told, text: told.text.startsWith(saved.text) ? told.text : saved.text };
+  };
 }
 
 /** The sources to list: what the answer cites; for a stopped answer, worked out from its text. */

@@ -41,7 +41,7 @@ export const QuestionView = memo(function QuestionView(props: QuestionProps) {
       />
     );
   return (
-    <div class="question-frame">
+    <div class="question-frame" data-message={message.id}>
       {message.attachments.length > 0 && (
         <ul class="files" aria-label={strings.attachments}>
           {message.attachments.map((file) => (
@@ -60,7 +60,7 @@ export const QuestionView = memo(function QuestionView(props: QuestionProps) {
       <article class="question" aria-label={strings.you}>
         <p dir="auto">{message.text}</p>
       </article>
-      {message.moderation && <ModerationNotice moderation={message.moderation} readOnly={!actions} />}
+      {message.moderation && <ModerationNotice moderation={message.moderation} onAppeal={actions?.appeal ?? null} />}
       {actions && (
         <div class="actions">
           <VersionSwitch index={props.index} count={props.count} onStep={(by) => actions.step(message.id, by)} />

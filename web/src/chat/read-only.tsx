@@ -31,7 +31,7 @@ export function ReadOnlyConversation(props: {
               names={NOBODY}
               connection="open"
               onOpen={(source, model) => setOpened({ source, model })}
-              readOnly
+              onAppeal={null}
             />
             <div class="actions quiet-actions">
               <CopyButton icon text={message.text} label={strings.copyAnswer} />

@@ -12,7 +12,7 @@ const NEAR = 80;
  */
 export function Scroller(props: { label: string; jump: string; children: ComponentChildren }) {
   const strings = useChatStrings();
-  const area = useRef<HTMLElement>(null);
+  const area = useRef<HTMLDivElement>(null);
   const following = useRef(true);
   const [away, setAway] = useState(false);
 
@@ -42,11 +42,11 @@ export function Scroller(props: { label: string; jump: string; children: Compone
 
   return (
     <div class="scroll-frame">
-      <main ref={area} class="scroll" onScroll={onScroll} tabIndex={-1} id="conversation">
+      <div ref={area} class="scroll" onScroll={onScroll} tabIndex={-1} id="conversation">
         <div class="column" role="region" aria-label={props.label}>
           {props.children}
         </div>
-      </main>
+      </div>
       {away && (
         <button type="button" class="round floating" aria-label={strings.latest} data-tip={strings.latest} onClick={toEnd}>
           <DownIcon />

@@ -4,7 +4,7 @@ import type { Source } from "./types";
 export function SourceList(props: { heading: string; sources: Source[]; onOpen: (source: Source) => void }) {
   return (
     <section class="sources" aria-label={props.heading}>
-      <h3>{props.heading}</h3>
+      <h2>{props.heading}</h2>
       <ol>
         {props.sources.map((source) => (
           <li key={source.number}>
@@ -13,7 +13,7 @@ export function SourceList(props: { heading: string; sources: Source[]; onOpen: 
                 {source.number}
               </span>
               <span class="source-title">{source.title || source.uri}</span>
-              <span class="source-place">{place(source.uri)}</span>
+              <span class="source-place">{place(source.uri ?? "")}</span>
             </button>
           </li>
         ))}
@@ -38,9 +38,9 @@ export function CitationChip(props: { source: Source; onOpen: (source: Source) =
   );
 }
 
-/** Where a page is, short enough for one line: host and path without scheme. */
+/** Where a source is, short enough for one line: a page's host and path, a document's file name. */
 export function place(uri: string): string {
-  const short = uri.replace(/^https?:\/\//, "").replace(/[#?].*$/, "");
+  const short = uri.replace(/^(https?:\/\/|collection:[^/]*\/)/, "").replace(/[#?].*$/, "");
   try {
     return decodeURI(short);
   } catch {

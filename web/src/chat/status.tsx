@@ -15,11 +15,19 @@ export function Status(props: { last: Message | undefined }) {
   if (last?.role === "assistant") {
     if (last.status === "writing") text = strings.writingStatus;
     else if (last.status === "stopped") text = strings.stoppedStatus;
-    else if (last.status === "done") text = last.text.length <= READ_OUT ? last.text : strings.doneStatus;
+    else if (last.status === "done") text = last.text.length <= READ_OUT ? spoken(last.text) : strings.doneStatus;
   }
   return (
     <div class="visually-hidden" role="status" aria-live="polite">
       {text}
     </div>
   );
+}
+
+/** Without the signs of Markdown, which would be read out one by one. */
+export function spoken(text: string): string {
+  return text
+    .replace(/!?\[([^\]\n]*)\]\([^)\n]*\)/g, "$1")
+    .replace(/^(?:#{1,6}|>|[-*+]|```.*)(?: |$)/gm, "")
+    .replace(/\*\*|__|`+|\$\$?/g, "");
 }

@@ -1,7 +1,7 @@
 /** One conversation on the page: its tree, the answers being written, and what a person can do with it. */
 import { ServerError } from "../http";
 import { asHistory, type AnswerRequest, type AnswerStarted, type ChatApi } from "./api";
-import { grow } from "./progress";
+import { again, failed, grow } from "./progress";
 import { follow, Gone, type Connection } from "./run";
 import { add, EMPTY, path, remove, rename, switchTo, toTree, update, type Tree } from "./tree";
 import { fullMessage, type Attached, type Feedback, type Message, type Sent, type Settings } from "./types";
@@ -34,6 +34,8 @@ interface Live {
   abort: AbortController;
   stopWanted: boolean;
   grow?: typeof grow;
+  /** The conversation was left for another before it had its title: only that is listened for. */
+  untitled?: string;
 }
 
 const NEW: Snapshot = {
@@ -58,6 +60,8 @@ export class ChatStore {
   #saving: ReturnType<typeof setTimeout> | undefined;
   #made = 0;
   #opening = 0;
+  #untitled = false; // the conversation was made here, and has not been told its title yet
+  #left = new Set<AbortController>();
 
   constructor(
     private readonly api: ChatApi,
@@ -101,6 +105,7 @@ export class ChatStore {
   close(): void {
     this.#opening += 1;
     this.#leave();
+    for (const abort of this.#left) abort.abort();
     this.#listeners.clear();
   }
 
@@ -278,10 +283,11 @@ export class ChatStore {
       tree,
       id: started.conversation_id ?? this.#state.id,
       state: "ready",
-      pair: this.#state.pair && ids.length === 2 ? [ids[0]!, ids[1]!] : null,
+      pair: renamed(this.#state.pair, answers, ids),
     });
     this.#tellLive();
     if (isNew) {
+      this.#untitled = true;
       this.told.onConversation({ id: started.conversation_id! });
       this.#saveSettings();
     }
@@ -319,23 +325,32 @@ export class ChatStore {
     const { signal } = live.abort;
     try {
       for await (const heard of follow(live.run, this.api.wire, signal)) {
+        if (live.untitled !== undefined) {
+          if (heard.kind !== "event" || heard.event.kind !== "title") continue;
+          this.#title(live.untitled, heard.event.data?.title);
+          break;
+        }
         if (this.#live.get(id) !== live) return;
         if (heard.kind === "connection") this.#tellLive(id, heard.state);
-        else if (heard.event.kind === "title") this.#title(heard.event.data?.title);
+        else if (heard.event.kind === "title") this.#title(this.#state.id, heard.event.data?.title);
         else this.#change(id, (answer) => (live.grow ?? grow)(answer, heard.event), heard.event.kind !== "text");
       }
     } catch (error) {
       if (this.#live.get(id) !== live) return;
       if (error instanceof Gone) await this.#reread(id);
-      else this.#change(id, (answer) => failed(answer, error, "connection_lost"));
+      else this.#change(id, (answer) => failed(answer, error));
+    } finally {
+      this.#left.delete(live.abort);
     }
     if (this.#live.get(id) !== live) return;
     this.#live.delete(id);
     this.#tellLive();
   }
 
-  #title(title: unknown): void {
-    if (this.#state.id !== null && typeof title === "string" && title) this.told.onTitle(this.#state.id, title);
+  #title(id: string | null, title: unknown): void {
+    if (id === null || typeof title !== "string" || !title) return;
+    if (id === this.#state.id) this.#untitled = false;
+    this.told.onTitle(id, title);
   }
 
   /** The run is over and forgotten: what became of the answer is in the conversation. */
@@ -388,7 +403,13 @@ export class ChatStore {
   }
 
   #leave(): void {
-    for (const live of this.#live.values()) live.abort.abort();
+    for (const live of this.#live.values()) {
+      if (this.#untitled && this.#state.id !== null && live.run) {
+        live.untitled = this.#state.id;
+        this.#left.add(live.abort);
+      } else live.abort.abort();
+    }
+    this.#untitled = false;
     this.#live.clear();
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -420,25 +441,8 @@ export class ChatStore {
   }
 }
 
-function failed(answer: Message, error: unknown, code = ""): Message {
-  const server = error instanceof ServerError;
-  return {
-    ...answer,
-    status: "failed",
-    error: server ? error.message : "",
-    errorCode: server ? error.code : code || "connection_lost",
-  };
-}
-
-/**
- * After a reload a run tells its answer from the beginning. Until it has caught up, what was saved stays
- * on the page; an answer that was continued (its run tells only what is new) stays so to its end.
- */
-function again(saved: Message): typeof grow {
-  let told: Message = { ...saved, text: "", tool_calls: [] };
-  return (answer, event) => {
-    told = grow(told, event);
-    if (told.status !== "writing") return { ...told, feedback: answer.feedback };
-    return { ...told, text: told.text.startsWith(saved.text) ? told.text : saved.text };
-  };
+/** A pair with the ids that the server gave. */
+function renamed(pair: Snapshot["pair"], from: string[], to: string[]): Snapshot["pair"] {
+  const now = (id: string) => to[from.indexOf(id)] ?? id;
+  return pair && [now(pair[0]), now(pair[1])];
 }

@@ -20,6 +20,7 @@ export interface Actions {
   thumb: (message: Message, rating: Rating) => void;
   explain: (message: Message) => void;
   improve: (message: Message) => void;
+  appeal: (event: string) => void;
   open: (source: Source, model: string) => void;
 }
 

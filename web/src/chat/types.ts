@@ -17,7 +17,7 @@ export interface Source {
   id: string;
   title: string;
   uri: string;
-  text: string;
+  text?: string; // not in what is shared
   collection_id?: string | null;
 }
 
@@ -131,7 +131,7 @@ export interface Model {
 
 export interface Tool {
   name: string;
-  title: string;
+  title: string; // in the page's language
   description: string;
   simulated: boolean;
 }

@@ -86,9 +86,11 @@ export interface Persona {
   instructions: string;
   model: string | null;
   params: { temperature?: number } | null;
+  shared: boolean; // everybody may use it
+  own: boolean;
 }
 
-export type PersonaDraft = Omit<Persona, "id">;
+export type PersonaDraft = Omit<Persona, "id" | "own" | "shared"> & { shared?: boolean };
 
 export const listPersonas = () => getList<Persona>("/personas");
 export const createPersona = (draft: PersonaDraft) => sendJson<Persona>("POST", "/personas", draft);

@@ -75,31 +75,38 @@ export interface UsageRow {
 
 export const readUsage = (days: number) => getList<UsageRow>("/admin/usage", { days });
 
-export interface FeedbackReport {
-  days: { day: string; up: number; down: number }[];
-  models: { model: string | null; up: number; down: number }[];
-  reasons: { reason: string; count: number }[];
-  comparisons?: { left: number; right: number; tie: number; both_bad: number };
+export interface Votes {
+  up: number;
+  down: number;
 }
 
-export const readFeedback = () => getJson<any>("/admin/feedback");
+export interface FeedbackReport {
+  days: (Votes & { day: string })[];
+  models: (Votes & { model: string | null; votes: number; wins: number })[];
+  reasons: { reason: string; rating: string; count: number }[];
+  comparisons: { left: number; right: number; tie: number; both_bad: number };
+  better_answers: number;
+}
+
+export const readFeedback = () => getJson<FeedbackReport>("/admin/feedback");
+
+export type Appeal = "none" | "open" | "upheld" | "lifted";
 
 export interface Moderated {
   id: string;
   direction: "input" | "output";
   blocked: boolean;
   categories: string[];
+  reason: { en: string; zh: string };
   scores: Record<string, number>;
-  text: string | null;
-  appeal: "none" | "open" | "upheld" | "lifted" | string | null;
-  appeal_text?: string | null;
-  note?: string | null;
-  person_id?: string;
-  person?: string | null;
+  appeal: { state: Appeal; text: string | null; note: string | null };
   created_at: string;
-  decided_at?: string | null;
+  decided_at: string | null;
+  person?: { id: string; name: string };
+  text?: string | null; // only where its author appealed
 }
 
-export const listModerated = () => getList<Moderated>("/admin/moderation");
+export const listModerated = (query: { appeal?: Appeal; before?: string; limit?: number }) =>
+  getList<Moderated>("/admin/moderation", { ...query });
 export const decide = (one: string, decision: "upheld" | "lifted", note: string) =>
   sendJson<Moderated>("POST", `/admin/moderation/${id(one)}`, { decision, note });

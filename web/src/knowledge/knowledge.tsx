@@ -82,7 +82,7 @@ export function Knowledge() {
       heading={open ? open.name : undefined}
       above={
         open && (
-          <Button kind="quiet" class="up" onClick={() => setOpened(null)}>
+          <Button kind="quiet" class="back-up" onClick={() => setOpened(null)}>
             ← {words.back}
           </Button>
         )

@@ -13,16 +13,16 @@ import { EmptyState, Waiting } from "../shell/parts";
 import { useShell, words } from "../strings-shell";
 
 const en = {
-  shared: (date: string) => `A shared chat, as it was on ${date}`,
-  sharedPlain: "A shared chat",
+  shared: (date: string) => `A shared chat, as it was on ${date}.`,
+  sharedPlain: "A shared chat.",
   caution: "Written by people and by a model. Models can be wrong.",
   gone: "This link does not work",
   goneHint: "It may be incomplete, or whoever shared it has revoked it.",
   ask: "Ask something yourself",
 };
 const zh: typeof en = {
-  shared: (date) => `分享的对话，内容截至 ${date}`,
-  sharedPlain: "分享的对话",
+  shared: (date) => `分享的对话，内容截至 ${date}。`,
+  sharedPlain: "分享的对话。",
   caution: "内容由成员和模型共同写成，模型可能出错。",
   gone: "链接无效",
   goneHint: "链接可能不完整，或已被分享者撤销。",
@@ -40,8 +40,8 @@ export function SharedPage(props: { token: string }) {
   const at = found?.shared_at ?? found?.created_at;
 
   useEffect(() => {
-    document.title = `${found?.title || text.sharedPlain} · Chatwright`;
-  }, [found?.title, text]);
+    document.title = `${found?.title || strings.share} · Chatwright`;
+  }, [found?.title, strings]);
 
   return (
     <div class="shared-page">
@@ -61,7 +61,7 @@ export function SharedPage(props: { token: string }) {
       </header>
       {shared.problem ? (
         <main class="view-alone">
-          <EmptyState icon={<WarnIcon />} title={text.gone} text={text.goneHint} />
+          <EmptyState whole icon={<WarnIcon />} title={text.gone} text={text.goneHint} />
         </main>
       ) : !found ? (
         <main class="view-waiting">
@@ -72,7 +72,7 @@ export function SharedPage(props: { token: string }) {
           <div class="shared-head">
             <h1 dir="auto">{found.title || strings.untitled}</h1>
             <p class="note">
-              {at ? text.shared(format.date(at)) : text.sharedPlain}. {text.caution}
+              {at ? text.shared(format.date(at)) : text.sharedPlain} {text.caution}
             </p>
           </div>
           <ReadOnlyConversation messages={found.messages as never} />

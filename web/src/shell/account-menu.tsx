@@ -28,7 +28,7 @@ export function AccountMenu() {
   }, [person?.id]);
 
   const themeItem: MenuItem = {
-    label: `${strings.theme}: ${strings[theme]}`,
+    label: strings.themeIs(strings[theme]),
     icon: theme === "dark" ? <MoonIcon /> : theme === "light" ? <SunIcon /> : <SystemIcon />,
     onSelect: () => chooseTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]!),
   };
@@ -56,9 +56,10 @@ export function AccountMenu() {
   ];
 
   return (
-    <Menu label={strings.account(name)} items={items}>
+    <Menu label={strings.account} items={items}>
       {(trigger) => (
-        <button {...trigger} type="button" class="account" aria-label={strings.account(name)}>
+        <button {...trigger} type="button" class="account">
+          <span class="visually-hidden">{strings.account}</span>
           <Avatar name={name} />
           <span class="account-name">{name}</span>
         </button>

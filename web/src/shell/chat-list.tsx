@@ -1,6 +1,6 @@
 /** The chats of the sidebar: folders, date groups, and a row for each. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Conversation, Named } from "../clients/history";
 import { navigate } from "../router";
 import { useLang } from "../settings";
@@ -48,8 +48,8 @@ function useDrop(onDrop: (one: Conversation) => void) {
 export function NameInput(props: { label: string; value: string; onDone: (name: string | null) => void }) {
   const field = useRef<HTMLInputElement>(null);
   const done = useRef(false);
-  useEffect(() => {
-    field.current?.focus();
+  useLayoutEffect(() => {
+    field.current?.focus(); // before the next key
     field.current?.select();
   }, []);
   const finish = (keep: boolean) => {
@@ -305,6 +305,7 @@ export function ChatList(props: { current: string | null; onOpen: () => void }) 
 
   return (
     <nav ref={nav} class="chats" aria-label={strings.chats} onKeyDown={onKeyDown} onFocusIn={onFocus}>
+      <Filters />
       {plain && (now.folders.length > 0 || naming) && (
         <section class="chat-group">
           <h2 class="group-title">{strings.folders}</h2>
@@ -322,7 +323,6 @@ export function ChatList(props: { current: string | null; onOpen: () => void }) 
         </section>
       )}
       {naming && <NewFolder />}
-      {now.filter.archived && <h2 class="group-title">{strings.archived}</h2>}
       <div class={over ? "loose over" : "loose"} {...drop}>
         {groups.map((group) => (
           <section key={group.key} class="chat-group">
@@ -351,6 +351,38 @@ export function ChatList(props: { current: string | null; onOpen: () => void }) 
         </div>
       )}
     </nav>
+  );
+}
+
+/** The tags, of which one can be chosen; in the archive the way back. */
+function Filters() {
+  const strings = useShell();
+  const { tags, filter } = useStore(store.history);
+  if (filter.archived)
+    return (
+      <>
+        <button type="button" class="quiet leave-archived" onClick={() => store.setFilter({})}>
+          ← {strings.leaveArchived}
+        </button>
+        <h2 class="group-title">{strings.archived}</h2>
+      </>
+    );
+  if (!tags.length) return null;
+  return (
+    <div class="tag-filter" role="group" aria-label={strings.tags}>
+      {tags.map((tag) => (
+        <button
+          key={tag.id}
+          type="button"
+          class="tag"
+          aria-pressed={filter.tag === tag.id}
+          aria-label={strings.filterTag(tag.name)}
+          onClick={() => store.setFilter({ tag: filter.tag === tag.id ? null : tag.id })}
+        >
+          {tag.name}
+        </button>
+      ))}
+    </div>
   );
 }
 

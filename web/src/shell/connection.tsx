@@ -37,7 +37,8 @@ export function Connection() {
     const change = () => {
       setOffline(!navigator.onLine);
       if (navigator.onLine) setRound((now) => now + 1);
-      else reachable.set(false);
+      // A server on this machine is there without a network too.
+      else void isThere().then((found) => found || reachable.set(false));
     };
     addEventListener("online", change);
     addEventListener("offline", change);

@@ -1,6 +1,6 @@
 /** Dialogs: the browser's own modal element, which holds the focus and gives it back. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { CloseIcon } from "../icons";
 import { createStore, useStore } from "../store";
 import { useShell } from "../strings-shell";
@@ -21,7 +21,7 @@ export function Dialog(props: DialogProps) {
   const id = useId();
   const element = useRef<HTMLDialogElement>(null);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     const dialog = element.current!;
     dialog.showModal();

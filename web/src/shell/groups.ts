@@ -1,6 +1,6 @@
 /** The sidebar's order: pinned first, then by how long ago. Pure. */
 import { monthText } from "../format";
-import type { Language } from "../strings";
+import type { Language } from "../language";
 import type { Conversation } from "../clients/history";
 
 export interface Group {

@@ -56,21 +56,25 @@ export function merge(known: Conversation[], found: Conversation[]): Conversatio
   return [...by.values()];
 }
 
+/** The next page; the first of all comes with the folders and tags, so that nothing jumps. */
 export async function loadMore(): Promise<void> {
   const { filter, next, loading, complete } = history.get();
   if (loading || complete) return;
   const mine = generation;
   history.update((now) => ({ ...now, loading: true, problem: "" }));
   try {
+    const names = next ? null : listNames();
     const page = await api.listConversations({
       ...(filter.archived ? { archived: true } : {}),
       ...(filter.tag ? { tag: filter.tag } : {}),
       ...(next ? { cursor: next } : {}),
       limit: 40,
     });
+    const named = await names;
     if (mine !== generation) return;
     history.update((now) => ({
       ...now,
+      ...named,
       conversations: merge(now.conversations, page.data),
       listed: new Set([...now.listed, ...page.data.map((one) => one.id)]),
       next: page.next,
@@ -82,9 +86,14 @@ export async function loadMore(): Promise<void> {
   }
 }
 
-export async function loadNames(): Promise<void> {
-  const [folders, tags] = await Promise.all([api.listNamed("folders"), api.listNamed("tags")]);
-  history.update((now) => ({ ...now, folders, tags }));
+/** Folders and tags; nothing where they cannot be had, for the chats matter more. */
+async function listNames(): Promise<Partial<Pick<History, "folders" | "tags">>> {
+  try {
+    const [folders, tags] = await Promise.all([api.listNamed("folders"), api.listNamed("tags")]);
+    return { folders, tags };
+  } catch {
+    return {};
+  }
 }
 
 /** Ask for everything again, from the top; what is drawn stays until it is there. */
@@ -98,8 +107,11 @@ export async function reloadHistory(filter = history.get().filter): Promise<void
     complete: false,
     loading: false,
   }));
-  await Promise.all([loadMore(), loadNames().catch(() => undefined)]);
+  await loadMore();
 }
+
+export const setFilter = (changes: Partial<Filter>) =>
+  void reloadHistory({ archived: false, tag: null, ...changes });
 
 export async function loadFolder(folder: string): Promise<void> {
   let cursor: string | null = null;

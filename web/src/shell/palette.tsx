@@ -219,9 +219,9 @@ function commandsOf(strings: ShellStrings): Entry[] {
     ...(role && role !== "user"
       ? [command("admin", <ShieldIcon />, strings.administration, () => navigate("/admin"))]
       : []),
-    command("light", <SystemIcon />, `${strings.theme}: ${strings.light}`, () => chooseTheme("light")),
-    command("dark", <SystemIcon />, `${strings.theme}: ${strings.dark}`, () => chooseTheme("dark")),
-    command("system", <SystemIcon />, `${strings.theme}: ${strings.system}`, () => chooseTheme("system")),
+    command("light", <SystemIcon />, strings.themeIs(strings.light), () => chooseTheme("light")),
+    command("dark", <SystemIcon />, strings.themeIs(strings.dark), () => chooseTheme("dark")),
+    command("system", <SystemIcon />, strings.themeIs(strings.system), () => chooseTheme("system")),
     command("language", <GearIcon />, strings.otherLanguage, () => chooseLanguage(otherLanguage())),
   ];
 }

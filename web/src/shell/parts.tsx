@@ -261,12 +261,14 @@ export function EmptyState(props: {
   icon?: ComponentChildren;
   title: string;
   text?: ComponentChildren;
+  whole?: boolean; // nothing else is on the page: its title is the page's heading
   children?: ComponentChildren;
 }) {
+  const Title = props.whole ? "h1" : "p";
   return (
     <div class="empty">
       {props.icon && <span class="empty-icon">{props.icon}</span>}
-      <p class="empty-title">{props.title}</p>
+      <Title class="empty-title">{props.title}</Title>
       {props.text && <p class="note">{props.text}</p>}
       {props.children}
     </div>

@@ -1,7 +1,7 @@
 /** Language and colours: kept by this browser, and by the account where somebody is signed in. */
 import { changeMe, session, type Person } from "../session";
 import { currentLanguage, setLanguage, setThemeChoice, stored, type ThemeChoice } from "../settings";
-import type { Language } from "../strings";
+import type { Language } from "../language";
 import { attempt } from "./problem";
 
 const signedIn = () => session.get()?.state === "signed_in";

@@ -9,6 +9,8 @@ export function problemText(error: unknown): string {
   if (error instanceof ConnectionLost) return strings.lost;
   if (error instanceof ServerError && error.status === 429 && error.code !== "insufficient_quota")
     return strings.slower(error.retryAfter);
+  const told = error instanceof ServerError ? strings.codes[error.code] : undefined;
+  if (told) return told;
   return strings.failed(error instanceof Error ? error.message : String(error));
 }
 

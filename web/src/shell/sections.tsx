@@ -29,7 +29,7 @@ export function Sections<T extends string>(props: {
   return (
     <div class="sections">
       <nav ref={nav} class="sections-nav" aria-label={props.title}>
-        <a class="quiet sections-back" href="/">
+        <a class="quiet sections-back" href="/" aria-label={props.back}>
           <BackIcon />
           <span>{props.back}</span>
         </a>
@@ -67,7 +67,7 @@ export function Sections<T extends string>(props: {
 export function Part(props: { title?: string; text?: ComponentChildren; action?: ComponentChildren; children?: ComponentChildren }) {
   return (
     <section class="part">
-      {(props.title || props.action) && (
+      {(props.title || props.text || props.action) && (
         <header class="part-head">
           <div>
             {props.title && <h2>{props.title}</h2>}

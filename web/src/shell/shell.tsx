@@ -1,5 +1,5 @@
 /** The frame of the page for somebody who is signed in: sidebar, chat, and the views beside it. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ChatView } from "../chat";
 import { navigate, type Place } from "../router";
 import { remember, stored } from "../settings";
@@ -117,7 +117,14 @@ export function Shell(props: { session: Session; place: Place }) {
 
   return (
     <div class="shell">
-      <a class="skip" href="#main">
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault(); // what is shown has the focus, and the address stays as it is
+          document.querySelector<HTMLElement>(".chat-pane:not([hidden]), .sections-main, .view-alone")?.focus();
+        }}
+      >
         {strings.skip}
       </a>
       <Connection />
@@ -150,8 +157,8 @@ export function Shell(props: { session: Session; place: Place }) {
         {place.view === "admin" && <Admin section={place.section} />}
         {place.view === "knowledge" && <Knowledge />}
         {!["chat", "settings", "admin", "knowledge"].includes(place.view) && (
-          <main class="view-alone">
-            <EmptyState title={strings.notFound}>
+          <main class="view-alone" tabIndex={-1}>
+            <EmptyState whole title={strings.notFound}>
               <a class="outlined" href="/">
                 {strings.toChats}
               </a>
@@ -168,7 +175,7 @@ export function Shell(props: { session: Session; place: Place }) {
 /** The sidebar on a phone: above the chat, with the focus inside, gone by Escape or a press beside it. */
 function Drawer(props: { label: string; onClose: () => void; children: preact.ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     element.current!.showModal();
     return () => {

@@ -21,10 +21,7 @@ export function Sidebar(props: {
   onOpened: () => void; // a chat was chosen: a drawer closes
 }) {
   const strings = useShell();
-  const { tags, filter } = useStore(store.history);
-
-  const setFilter = (changes: Partial<typeof filter>) =>
-    void store.reloadHistory({ archived: false, tag: null, ...changes });
+  const { filter } = useStore(store.history);
 
   return (
     <div class="sidebar-inside">
@@ -74,14 +71,14 @@ export function Sidebar(props: {
               label: strings.newFolder,
               icon: <FolderIcon />,
               onSelect: () => {
-                if (filter.archived || filter.tag) setFilter({});
+                if (filter.archived || filter.tag) store.setFilter({});
                 namingFolder.set(true);
               },
             },
             {
               label: filter.archived ? strings.leaveArchived : strings.showArchived,
               icon: <ArchiveIcon />,
-              onSelect: () => setFilter({ archived: !filter.archived }),
+              onSelect: () => store.setFilter({ archived: !filter.archived }),
             },
             { label: strings.importTitle, icon: <ImportIcon />, onSelect: () => openDialog({ kind: "import" }) },
           ]}
@@ -99,27 +96,6 @@ export function Sidebar(props: {
           )}
         </Menu>
       </div>
-      {tags.length > 0 && !filter.archived && (
-        <div class="tag-filter" role="group" aria-label={strings.tags}>
-          {tags.map((tag) => (
-            <button
-              key={tag.id}
-              type="button"
-              class="tag"
-              aria-pressed={filter.tag === tag.id}
-              aria-label={strings.filterTag(tag.name)}
-              onClick={() => setFilter({ tag: filter.tag === tag.id ? null : tag.id })}
-            >
-              {tag.name}
-            </button>
-          ))}
-        </div>
-      )}
-      {filter.archived && (
-        <button type="button" class="quiet leave-archived" onClick={() => setFilter({})}>
-          ← {strings.leaveArchived}
-        </button>
-      )}
       <ChatList current={props.current} onOpen={props.onOpened} />
       <div class="sidebar-foot">
         <AccountMenu />

@@ -17,7 +17,8 @@ def main() -> None:
     """Read the settings (a line of JSON) and the file; write a line of JSON."""
     settings = json.loads(sys.stdin.buffer.readline())
     limits = DocumentLimits(**settings["limits"])
-    import numpy  # noqa: F401 - normal forms need it, and it loads ctypes, which is refused below
+    # Normal forms need it, and it loads ctypes, which is refused below.
+    import numpy  # noqa: F401
 
     _limit(limits)
     sys.addaudithook(_refuse)

@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatwright.assist.documents.package import Package
-from chatwright.assist.documents.result import DocumentLimits, PagedText, Parsed, joined_notes
-from chatwright.curate.normalise import normalise, normalise_line
+from chatwright.assist.documents.result import (
+    DocumentLimits,
+    PagedText,
+    Parsed,
+    joined_notes,
+    normal_text,
+)
+from chatwright.curate.normalise import normalise_line
 
 # Both forms of the standard name the same elements in other namespaces, so local names are read.
 _HEADING = re.compile(r"(?:heading|\u6807\u9898)\s*([1-9])$", re.I)
@@ -57,7 +63,7 @@ def read_docx(name: str, data: bytes, limits: DocumentLimits) -> Parsed:
         for note in [] if notes is None else notes:
             text = " ".join(_text(p).replace(_PAGE, "") for p in note.iter("{*}p")).strip()
             if text and _attribute(note, "type") in (None, "normal"):
-                reader.out.add(normalise(text).text.strip())
+                reader.out.add(normal_text(text).strip())
     core = package.xml("docProps/core.xml")
     title = "" if core is None else next((e.text or "" for e in core if _tag(e) == "title"), "")
     pages = tuple(reader.out.pages) if len(reader.out.pages) > 1 else ()
@@ -109,7 +115,7 @@ class _Reader:
         before, _, _ = raw.partition(raw.lstrip(_PAGE + " \n"))
         self._turn(before.count(_PAGE))
         inner = raw.strip(_PAGE + " \n")
-        text = normalise(inner.replace(_PAGE, "")).text.strip()
+        text = normal_text(inner.replace(_PAGE, "")).strip()
         if not text:
             return
         style = self._styles.get(_value(properties, "pStyle") or "", _Style())
@@ -162,7 +168,7 @@ class _Reader:
             for cell in (e for e in row if _tag(e) in ("tc", "sdt")):
                 text = " ".join(_text(p) for p in cell.iter("{*}p"))
                 breaks += text.count(_PAGE)
-                plain = normalise(text.replace(_PAGE, "")).text
+                plain = normal_text(text.replace(_PAGE, ""))
                 cells.append(" ".join(plain.split()).replace("|", "\\|"))
             if any(cells):
                 rows.append(cells)

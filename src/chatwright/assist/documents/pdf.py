@@ -14,8 +14,9 @@ from chatwright.assist.documents.result import (
     PagedText,
     Parsed,
     joined_notes,
+    normal_text,
 )
-from chatwright.curate.normalise import normalise, normalise_line
+from chatwright.curate.normalise import normalise_line
 
 _STREAM = 16 << 20  # unpacked bytes of one content stream: a page of text has a few thousand
 _OUTLINE_DEPTH = 6
@@ -77,7 +78,7 @@ def _read(name: str, reader: Any, limits: DocumentLimits) -> Parsed:
             notes.append(f"page {number} could not be read ({type(error).__name__})")
             continue
         size += len(text)
-        pages.append(Page(number, normalise(text).text.split("\n"), headings.get(number, [])))
+        pages.append(Page(number, normal_text(text).split("\n"), headings.get(number, [])))
         if size > limits.characters:
             break
     if not pages and notes:

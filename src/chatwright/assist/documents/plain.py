@@ -8,9 +8,10 @@ from chatwright.assist.documents.result import (
     Kind,
     Parsed,
     joined_notes,
+    normal_text,
 )
 from chatwright.curate.extract import decode, extract
-from chatwright.curate.normalise import normalise, normalise_line
+from chatwright.curate.normalise import normalise_line
 
 _ODD = 0.05  # share of characters that could not be decoded: then it is no text
 _FEW = 8
@@ -24,11 +25,11 @@ def read_plain(name: str, data: bytes, kind: Kind, limits: DocumentLimits) -> Pa
     if kind == "html":
         found = extract(data, seconds=float(limits.cpu_seconds))
         title = normalise_line(found.title or "")[0]
-        text, full = _cut(normalise(found.markdown).text, limits)
+        text, full = _cut(normal_text(found.markdown), limits)
         return Parsed("html", text, title, (), joined_notes(found.notes, full, limits))
     text = _decoded(name, data)
     text, full = _cut(text, limits)
-    text = normalise(text).text
+    text = normal_text(text)
     first = next((line for line in text.split("\n") if line.strip()), "")
     title = first[2:].strip() if kind == "markdown" and first.startswith("# ") else ""
     return Parsed(kind, text, title, (), joined_notes((), full, limits))

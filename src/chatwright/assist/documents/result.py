@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from chatwright.curate.normalise import normalise
 from chatwright.errors import DataError
 
 Kind = Literal["text", "markdown", "html", "pdf", "docx"]
 Reason = Literal["unsupported", "too_large", "unreadable", "empty", "busy"]
+
+_TAGS = re.compile("[\U000e0000-\U000e007f]")
 
 ACCEPTED = ".md, .txt, .html, .pdf and .docx"
 
@@ -116,6 +120,13 @@ class PagedText:
             text, self.full = text[:room], True
         self._parts.append(text)
         self._size += len(text)
+
+
+def normal_text(text: str) -> str:
+    """Normal form (`curate.normalise`), and no tag characters: those are seen by nobody, and a
+    model reads them as letters.
+    """
+    return normalise(_TAGS.sub("", text)).text
 
 
 def joined_notes(notes: Sequence[str], full: bool, limits: DocumentLimits) -> tuple[str, ...]:

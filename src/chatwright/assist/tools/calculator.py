@@ -26,7 +26,8 @@ def _rounded(value: Number, digits: Number = 0) -> Number:
     """`round`, for as many digits as somebody reads: Python would make a power of ten of any."""
     if not isinstance(digits, int) or abs(digits) > 30:
         raise UsageError("round takes at most 30 digits")
-    return round(value, digits)
+    rounded: Number = round(value, digits)  # type: ignore[assignment]
+    return rounded
 
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -69,7 +70,7 @@ def evaluate(expression: str) -> Number:
 
 def _value(node: ast.expr) -> Number:
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        number: Number = node.value
+        number: Number = node.value  # type: ignore[assignment]
         return _bounded(Fraction(str(number)) if isinstance(number, float) else number)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner = _value(node.operand)
@@ -121,7 +122,8 @@ def _bounded(value: Any) -> Number:
         return int(value) if value.denominator == 1 else value
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         raise UsageError("the result would be too large to write down")
-    return value  # type: ignore[no-any-return]
+    found: Number = value  # every case above left a number
+    return found
 
 
 def written(value: Number) -> str:

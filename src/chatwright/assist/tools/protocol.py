@@ -121,9 +121,11 @@ def with_tools(
             )
     names = offered(definitions, choice)
     told = [d for d in definitions if d.name in names]
-    turns = _results_told(messages, native=template is not None and _tells_results(template))
+    turns = list(messages)
     if told:
         turns = [Message(m.role, as_text(m.content)) if m.role == "user" else m for m in turns]
+    turns = _results_told(turns, native=template is not None and _tells_results(template))
+    if told:
         instruction = Message("system", _instruction(told, template))
         at = next((i for i, m in enumerate(turns) if m.role != "system"), len(turns))
         turns.insert(at, instruction)

@@ -95,6 +95,7 @@ def admin_router() -> APIRouter:
             people.delete_person(session, service.store.keys, person)
             service.audit.record(session, who, "person_deleted", target=person_id, address=address)
 
+        service.runs.stop_all(person_id=person_id)
         await service.store.run(work)
         service.accounts.forget(person_id)
         return Response(status_code=204)

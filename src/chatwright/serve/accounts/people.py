@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from chatwright.serve.access import LOCAL_PERSON, Role
 from chatwright.serve.errors import ApiError
+from chatwright.serve.history import index
 from chatwright.serve.ids import new_id
+from chatwright.serve.knowledge.contents import release_person
 from chatwright.serve.store import Keyring
-from chatwright.serve.store.tables import Collection, Invitation, Person
+from chatwright.serve.store.tables import Invitation, Person
 
 NAME_LENGTH = 200
 EMAIL_LENGTH = 254
@@ -162,11 +164,12 @@ def _admins() -> Any:
 def delete_person(session: Session, keys: Keyring, person: Person) -> None:
     """Delete an account and all that belongs to it, and destroy its key: what was sealed under it
     can no longer be read in a backup either.
+
+    Collections that they shared with everybody stay, in an administrator's hands.
     """
     keep_an_admin(session, person.id)
-    owned = session.scalars(select(Collection.id).where(Collection.person_id == person.id))
-    for collection_id in list(owned):
-        keys.destroy(session, collection_id)
+    heir = session.scalar(_admins().where(Person.id != person.id).order_by(Person.id).limit(1))
+    release_person(session, keys, person.id, heir)
     session.execute(
         delete(Invitation).where(
             or_(
@@ -178,3 +181,4 @@ def delete_person(session: Session, keys: Keyring, person: Person) -> None:
     keys.destroy(session, person.id)
     session.execute(delete(Person).where(Person.id == person.id))  # all other rows go with it
     session.expunge(person)
+    index.sweep(session)

@@ -59,6 +59,8 @@ def session_router() -> APIRouter:
                 if error.code != "session_expired":
                     raise
                 ended = True
+        if who is not None and "account" not in who.scopes:
+            who = None  # a key that may not know whose it is
         response = JSONResponse(await session_state(service, who))
         if ended:
             clear_cookie(response, service.options, SESSION)

@@ -64,9 +64,9 @@ def find_session(session: Session, hashed: str) -> tuple[Identity, datetime, boo
 
 def session_identity(person: Person, session_id: str) -> Identity:
     """A session may all that its owner's role may."""
-    role = Role(person.role)
-    scopes = frozenset(s for s in SCOPES if s != "admin" or role is Role.admin)
-    return Identity(person.id, person.name, role, "session", scopes, session_id)
+    return Identity(
+        person.id, person.name, Role(person.role), "session", frozenset(SCOPES), session_id
+    )
 
 
 def note_session(session: Session, session_id: str, address: str) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import delete, event, func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from chatwright.errors import DataError
 from chatwright.serve.access import Identity
@@ -77,7 +77,7 @@ class Audit:
             waiting = session.info[_WAITING] = []
             event.listen(session, "before_commit", self._write)
             event.listen(session, "after_soft_rollback", _forget)
-        waiting.append(act)
+        waiting.append((session.get_nested_transaction() or session.get_transaction(), act))
 
     def retain(self, session: Session, before: datetime) -> int:
         """Let go of lines older than `before`; a signed checkpoint stands for them. How many.
@@ -105,7 +105,7 @@ class Audit:
         return int(getattr(gone, "rowcount", 0))
 
     def _write(self, session: Session) -> None:
-        acts = session.info.get(_WAITING)
+        acts = [act for _, act in session.info[_WAITING]]
         if not acts or session.in_nested_transaction():
             return
         session.info[_WAITING] = []
@@ -152,7 +152,12 @@ class Audit:
         session.flush()
 
 
-def _forget(session: Session, _: Any) -> None:
-    """What was rolled back did not happen."""
-    if not session.in_nested_transaction():
-        session.info[_WAITING] = []
+def _forget(session: Session, undone: SessionTransaction) -> None:
+    """What was rolled back did not happen: acts of that transaction, and of savepoints within."""
+
+    def within(one: SessionTransaction | None) -> bool:
+        while one is not None and one is not undone:
+            one = one.parent
+        return one is undone
+
+    session.info[_WAITING] = [kept for kept in session.info[_WAITING] if not within(kept[0])]

@@ -14,7 +14,7 @@ from chatwright.serve.errors import ApiError
 
 UNPACKED_BYTES = 64 << 20  # all conversations of an archive together
 _DIRECTORY_BYTES = 4 << 20  # its table of contents
-_WANTED = re.compile(r"(?:[^/\\]+/)?conversations(?:-\d{1,4})?\.json")
+_WANTED = re.compile(r"(?:[^/\\.][^/\\]*/)?conversations(?:-\d{1,4})?\.json")
 _END = b"PK\x05\x06"
 _PIECE = 1 << 16
 

@@ -105,6 +105,7 @@ def _add_conversations(router: APIRouter) -> None:
             note(service, session, who, "conversations_deleted", address=address, count=count)
 
         await service.store.run(work)
+        service.runs.stop_all(person_id=who.person_id)
 
     @router.get("/conversations/{conversation_id}", dependencies=own)
     async def open_conversation(request: Request, conversation_id: PathId) -> dict[str, Any]:
@@ -145,6 +146,7 @@ def _add_conversations(router: APIRouter) -> None:
             note(service, session, who, "conversation_deleted", conversation_id, address=address)
 
         await service.store.run(work)
+        service.runs.stop_all(conversation_id=conversation_id)
 
     @router.get("/search", dependencies=own)
     async def find(

@@ -158,6 +158,7 @@ def add_message(
     Raises `ApiError`: 404 for a parent that is not in this conversation, 400 for too many messages
     or a text too long.
     """
+    assert chat in session, "a conversation of another transaction"
     if parent_id is not None:
         parent = session.get(ChatMessage, parent_id)
         if parent is None or parent.conversation_id != chat.id:
@@ -293,6 +294,7 @@ def set_title(
     session: Session, sealer: Sealer, chat: Chat, title: str, *, by: TitleBy = "person"
 ) -> None:
     """Give a conversation its title, on one line; a model's never replaces a person's."""
+    assert chat in session, "a conversation of another transaction"
     if by == "model" and chat.title_by == "person":
         return
     plain = " ".join(title.split())[:TITLE_CHARACTERS]

@@ -83,7 +83,7 @@ def embeddings_router() -> APIRouter:
     @router.post(
         "/embeddings",
         dependencies=[allow(Role.user, scope="chat")],
-        openapi_extra=body_schema(EmbeddingRequest),
+        openapi_extra=_document(),
     )
     async def embeddings(request: Request) -> EmbeddingReply:
         """Vectors of length 1: a dot product is the cosine."""
@@ -112,6 +112,15 @@ def embeddings_router() -> APIRouter:
         return EmbeddingReply(data=data, model=asked.model, usage=usage)
 
     return router
+
+
+def _document() -> dict[str, Any]:
+    made = body_schema(EmbeddingRequest)
+    made["requestBody"]["content"]["application/json"]["example"] = {
+        "model": MODEL_NAME,
+        "input": ["The library opens at nine.", "\u56fe\u4e66\u9986\u4e5d\u70b9\u5f00\u95e8\u3002"],
+    }
+    return made
 
 
 def embedding_card(created: int = 0) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def files_router() -> APIRouter:
     async def create_file(request: Request) -> FileObject:
         """Upload a file. JSON Lines for fine-tuning and batches are checked row by row."""
         here, who = here_of(request), identity(request)
-        with here.uploads.one():
+        with here.uploads.one(who.person_id):
             upload = await read_upload(request, here.limits, fields=("purpose",))
             purpose = await anyio.to_thread.run_sync(_checked, upload)
             facts = await here.store.run(

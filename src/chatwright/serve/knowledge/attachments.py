@@ -26,7 +26,7 @@ def attachments_router() -> APIRouter:
     async def attach(request: Request) -> AttachmentReply:
         """A file whose text a question takes along."""
         here, who = here_of(request), identity(request)
-        with here.uploads.one():
+        with here.uploads.one(who.person_id):
             upload = await read_upload(request, here.limits)
             parsed = await anyio.to_thread.run_sync(parse_upload, here, upload)
             text = parsed.text[: here.limits.attachment_characters]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -12,6 +11,7 @@ from starlette.requests import Request
 
 from chatwright.assist.documents import DocumentError, Parsed, read_document
 from chatwright.assist.embedder import embeddings_installed, text_embedder
+from chatwright.assist.hybrid import Meaning
 from chatwright.errors import ChatwrightError
 from chatwright.records.grounding import Passage
 from chatwright.serve.access import Identity
@@ -22,10 +22,6 @@ from chatwright.serve.knowledge.multipart import Upload, Uploads
 from chatwright.serve.knowledge.searching import Searcher
 from chatwright.serve.service import Service, service_of
 from chatwright.serve.store import Store
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _SEARCHES = 4  # at one time: each may have to build an index
 
@@ -50,9 +46,9 @@ class Collections:
         self.store = store
         self.has_vectors = load is not None or embeddings_installed()
         self._load = load or text_embedder
-        self.uploads = Uploads(self.limits.uploads)
+        self.uploads = Uploads(self.limits.uploads, self.limits.uploads_each)
         self.indexer = Indexer(store, self._load)
-        self._searcher = Searcher(store, self.limits, self._embed)
+        self._searcher = Searcher(store, self.limits, self._meaning)
         self._threads: anyio.CapacityLimiter | None = None
 
     async def start(self) -> None:
@@ -109,12 +105,11 @@ class Collections:
         """How many passages are in memory, for the metrics."""
         return self._searcher.kept()
 
-    def _embed(self, query: str) -> NDArray[np.float32] | None:
+    def _meaning(self, query: str) -> Meaning | None:
         try:
-            vector: NDArray[np.float32] = self._load().embed_all([query], query=True)[0]
+            return self._load().meaning(query)
         except ChatwrightError:  # no model here: words alone find what they find
             return None
-        return vector
 
 
 def here_of(request: Request) -> Collections:

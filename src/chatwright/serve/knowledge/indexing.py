@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from chatwright.assist.embedder import StoppedError
+from chatwright.assist.hybrid import Meaning
 from chatwright.errors import ChatwrightError
 from chatwright.serve.knowledge.contents import bump, open_content
 from chatwright.serve.knowledge.searching import VECTOR_TYPE
@@ -41,6 +43,8 @@ class PassageEmbedder(Protocol):
         background: bool = ...,
         stop: Callable[[], bool] | None = ...,
     ) -> NDArray[np.float32]: ...
+
+    def meaning(self, question: str) -> Meaning: ...
 
 
 class Indexer:
@@ -99,7 +103,11 @@ class Indexer:
                 continue
             try:
                 self._index(file_id)
+            except StoppedError:
+                return  # it stays pending, and the next process goes on with it
             except Exception as error:  # the thread must live for the next file
+                if self._closed.is_set():
+                    return
                 log.error("a file could not be indexed: %s", type(error).__name__)
                 with contextlib.suppress(Exception):
                     self._finish(file_id, "failed", f"indexing failed ({type(error).__name__})")

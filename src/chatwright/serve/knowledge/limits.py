@@ -22,9 +22,10 @@ class KnowledgeLimits:
     """What one person, collection or request may take.
 
     `upload_bytes` and `upload_seconds` are of one upload, `uploads` how many the server takes in at
-    one time. A person has at most `collections`, and `files` of `file_bytes` together; a collection
-    `documents` and `passages`. An attachment's text is cut to `attachment_characters`. A search
-    goes over `searched` collections at most; indexes of `cached_passages` together stay in memory.
+    one time (`uploads_each` of one person). A person has at most `collections`, and `files` of
+    `file_bytes` together; a collection `documents` and `passages`. An attachment's text is cut to
+    `attachment_characters`. A search goes over `searched` collections at most; indexes of
+    `cached_passages` together stay in memory.
     `inputs` are the texts of one request for embeddings, each of `tokens` and all of `all_tokens`.
     """
 
@@ -32,13 +33,14 @@ class KnowledgeLimits:
     upload_bytes: int = 25 << 20
     upload_seconds: float = 120.0
     uploads: int = 8
+    uploads_each: int = 3
     collections: int = 100
     documents: int = 500
     passages: int = 20_000
     files: int = 1_000
     file_bytes: int = 1 << 30
     attachment_characters: int = 200_000
-    searched: int = 10
+    searched: int = 64
     cached_passages: int = 40_000
     inputs: int = 256
     tokens: int = 8_192

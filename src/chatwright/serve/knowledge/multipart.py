@@ -5,6 +5,7 @@ Starlette's reader takes a thousand files and writes them, in clear, into the te
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,24 +35,34 @@ class Upload:
 
 
 class Uploads:
-    """Counts the uploads under way; each may hold `upload_bytes` in memory."""
+    """Counts the uploads under way; each may hold `upload_bytes` in memory.
 
-    def __init__(self, most: int) -> None:
+    Nobody has more than their share: who sends slowly must not keep others out.
+    """
+
+    def __init__(self, most: int, each: int) -> None:
         self._most = most
-        self.taken = 0
+        self._each = each
+        self._of: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        return self._of.total()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Take a place. Raises `ApiError` 429 where there is none."""
-        if self.taken >= self._most:
+    def one(self, person_id: str) -> Iterator[None]:
+        """Take a place. Raises `ApiError` 429 where there is none for this person."""
+        if self.taken >= self._most or self._of[person_id] >= self._each:
             raise ApiError(
                 429, "too many files are being uploaded; try again in a moment", code="server_busy"
             )
-        self.taken += 1
+        self._of[person_id] += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self._of[person_id] -= 1
+            if not self._of[person_id]:
+                del self._of[person_id]
 
 
 async def read_upload(

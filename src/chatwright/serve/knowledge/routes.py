@@ -118,7 +118,7 @@ def collections_router() -> APIRouter:
         """Add a .md, .txt, .html, .pdf or .docx file; its passages can be found at once."""
         here, who = here_of(request), identity(request)
         await here.store.read(contents.check_room, who, collection_id, here.limits)
-        with here.uploads.one():
+        with here.uploads.one(who.person_id):
             upload = await read_upload(request, here.limits)
             parsed, cuts = await anyio.to_thread.run_sync(_read, here, collection_id, upload)
             reply = await here.store.run(

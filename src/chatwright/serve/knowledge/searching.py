@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from chatwright.assist.hybrid import Entry, HybridIndex, search
+from chatwright.assist.hybrid import Entry, HybridIndex, Meaning, search
 from chatwright.records.grounding import Passage
 from chatwright.serve.access import Identity
 from chatwright.serve.errors import ApiError
@@ -54,22 +54,22 @@ class Searcher:
     """Finds passages for somebody. Blocking; call it in a thread.
 
     Who may read what is asked of the database at every search; only the index is kept, by the
-    collection's version, so that a change made by another worker is seen as well. `embed` turns a
-    question into a vector, or None where there is no embedding model.
+    collection's version, so that a change made by another worker is seen as well. `meaning`
+    gives a question's vector, or None where there is no embedding model.
     """
 
     def __init__(
         self,
         store: Store,
         limits: KnowledgeLimits,
-        embed: Callable[[str], NDArray[np.float32] | None],
+        meaning: Callable[[str], Meaning | None],
     ) -> None:
         self._store = store
         self._limits = limits
-        self._embed = embed
+        self._meaning = meaning
         self._kept: OrderedDict[str, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
-        self._building = threading.Lock()
+        self._building: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def search(
         self, who: Identity, collection_ids: Sequence[str], query: str, k: int
@@ -91,8 +91,8 @@ class Searcher:
         asked = query[:_QUERY_LETTERS].strip()
         if not k or not asked or not any(one.passages for one in loaded):
             return []
-        vector = self._embed(asked) if any(one.has_vectors for one in loaded) else None
-        hits = search([one.index for one in loaded], asked, vector, k)
+        meaning = self._meaning(asked) if any(one.has_vectors for one in loaded) else None
+        hits = search([one.index for one in loaded], asked, meaning, k)
         return [(loaded[hit.index].passages[hit.row], hit.score) for hit in hits]
 
     def forget(self, collection_id: str) -> None:
@@ -109,11 +109,13 @@ class Searcher:
         with self._store.reading() as session:
             versions = {one: visible(session, who, one).version for one in ids}
         found = {one: self._known(one, version) for one, version in versions.items()}
-        missing = [one for one, loaded in found.items() if loaded is None]
-        if missing:
-            with self._building:  # two searches must not build the same twice
-                for one in missing:
-                    found[one] = self._known(one, versions[one]) or self._build(who, one)
+        for one in [one for one, loaded in found.items() if loaded is None]:
+            with self._lock:
+                building = self._building[one]
+            with building:  # two searches must not build the same twice
+                found[one] = self._known(one, versions[one]) or self._build(who, one)
+            with self._lock:
+                self._building.pop(one, None)
         return [loaded for loaded in found.values() if loaded is not None]
 
     def _known(self, collection_id: str, version: int) -> _Loaded | None:

@@ -8,7 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chatwright.serve.bodies import body_schema
 
-asks = body_schema
+
+def asks(shape: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """A request body for `openapi_extra`: its schema, and one that works."""
+    told = body_schema(shape)
+    told["requestBody"]["content"]["application/json"]["example"] = example
+    return told
+
+
+_QUESTION = [{"role": "user", "content": "How long is the gate open at spring tide?"}]
+CHAT_EXAMPLE = {"model": "quickstart", "messages": _QUESTION, "max_tokens": 200}
+COMPLETION_EXAMPLE = {"model": "quickstart", "prompt": "Once upon a time", "max_tokens": 40}
+RESPONSES_EXAMPLE = {"model": "quickstart", "input": _QUESTION[0]["content"]}
 
 
 class ErrorDetail(BaseModel):

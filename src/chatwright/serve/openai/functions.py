@@ -62,16 +62,16 @@ class ToolChoice(Shape):
     function: NamedFunction
 
 
-class FlatTool(Function):
+class _Typed(Shape):
+    type: Literal["function"]
+
+
+class FlatTool(Function, _Typed):
     """A function as the Responses API spells it."""
 
-    type: Literal["function"]
 
-
-class FlatChoice(NamedFunction):
+class FlatChoice(NamedFunction, _Typed):
     """The one function that must be called, as the Responses API spells it."""
-
-    type: Literal["function"]
 
 
 def definitions(functions: Sequence[Function], limits: Limits) -> list[FunctionTool]:

@@ -19,9 +19,12 @@ from chatwright.serve.openai.completions import (
 )
 from chatwright.serve.openai.documents import (
     CHAT,
+    CHAT_EXAMPLE,
+    COMPLETION_EXAMPLE,
     COMPLETIONS,
     ERRORS,
     RESPONSES,
+    RESPONSES_EXAMPLE,
     Model,
     ModelList,
     asks,
@@ -64,7 +67,7 @@ def openai_router() -> APIRouter:
         dependencies=chat,
         response_class=Response,
         responses=CHAT,
-        openapi_extra=asks(ChatRequest),
+        openapi_extra=asks(ChatRequest, CHAT_EXAMPLE),
     )
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation, whole or as server-sent events, with citations."""
@@ -77,7 +80,7 @@ def openai_router() -> APIRouter:
         dependencies=chat,
         response_class=Response,
         responses=COMPLETIONS,
-        openapi_extra=asks(CompletionRequest),
+        openapi_extra=asks(CompletionRequest, COMPLETION_EXAMPLE),
     )
     async def completions(request: Request) -> Response:
         """Continue texts as they are, without a chat template or sources."""
@@ -90,7 +93,7 @@ def openai_router() -> APIRouter:
         dependencies=chat,
         response_class=Response,
         responses=RESPONSES,
-        openapi_extra=asks(ResponsesRequest),
+        openapi_extra=asks(ResponsesRequest, RESPONSES_EXAMPLE),
     )
     async def responses(request: Request) -> Response:
         """OpenAI's newer form of chat completions. Nothing is stored: send what was said before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -91,6 +92,7 @@ class WireResponse(Response):
         self._service = service
         self._who = who
         self._started = False
+        self._writing_since: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
@@ -100,7 +102,19 @@ class WireResponse(Response):
                     pass
                 group.cancel_scope.cancel()
 
+            async def watch_writing() -> None:
+                """Give up on a client that reads nothing. A timer for each chunk costs more."""
+                most = self._service.limits.stall_seconds
+                while True:
+                    await anyio.sleep(most / 4)
+                    since = self._writing_since
+                    if since is not None and time.monotonic() - since > most:
+                        # The response stays unfinished, and the server hangs up.
+                        group.cancel_scope.cancel()
+
             group.start_soon(watch)
+            if self._wire.streamed:
+                group.start_soon(watch_writing)
             await self._respond(scope, receive, send)
             group.cancel_scope.cancel()
 
@@ -119,8 +133,6 @@ class WireResponse(Response):
                     )
                 async with service.registry.lease(wire.model) as assistant:
                     await self._answer(assistant, scope, receive, send)
-        except _StalledError:
-            return  # nobody reads: leave the response unfinished, and the server hangs up
         except Exception as error:
             told = as_api_error(error)
             if told.param == "response_format":
@@ -130,8 +142,8 @@ class WireResponse(Response):
             if not self._started:
                 await told.response()(scope, receive, send)
                 return
-            with suppress(_StalledError):  # too late for a status: clients raise at this event
-                await self._write(send, wire.failed(told), more=False)
+            # Too late for a status: clients raise at this event.
+            await self._write(send, wire.failed(told), more=False)
 
     async def _answer(
         self, assistant: Assistant, scope: Scope, receive: Receive, send: Send
@@ -193,14 +205,9 @@ class WireResponse(Response):
 
     async def _write(self, send: Send, data: bytes, *, more: bool = True) -> None:
         """Send; a client that reads nothing for `stall_seconds` is given up."""
-        with anyio.move_on_after(self._service.limits.stall_seconds) as waiting:
-            await send({"type": "http.response.body", "body": data, "more_body": more})
-        if waiting.cancelled_caught:
-            raise _StalledError
-
-
-class _StalledError(Exception):
-    """The client stopped reading."""
+        self._writing_since = time.monotonic()
+        await send({"type": "http.response.body", "body": data, "more_body": more})
+        self._writing_since = None
 
 
 def data_event(body: dict[str, Any]) -> bytes:
@@ -216,8 +223,9 @@ def to_json(value: Any) -> bytes:
 
 def log_failure(what: str, error: BaseException) -> None:
     """Tell where an error came from, and not its text: that may hold a piece of a message."""
-    where = "".join(traceback.format_tb(error.__traceback__)[-6:])
-    log.error("%s: %s\n%s", what, type(error).__name__, where)
+    cause = error.__cause__ if isinstance(error, ApiError) and error.__cause__ else error
+    where = "".join(traceback.format_tb(cause.__traceback__)[-6:])
+    log.error("%s: %s\n%s", what, type(cause).__name__, where)
 
 
 async def _settled(value: Any) -> None:

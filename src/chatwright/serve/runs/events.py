@@ -7,8 +7,6 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
-
 PING_SECONDS = 15.0
 PING = b": still here\n\n"
 _MOST_BYTES = 1 << 16  # handed to a reader at once
@@ -20,11 +18,11 @@ class EventLog:
     Belongs to one event loop. A reader is but a number, so a slow one holds nothing up.
     """
 
-    __slots__ = ("_changed", "_frames", "ended", "size")
+    __slots__ = ("_frames", "_waiters", "ended", "size")
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
-        self._changed: asyncio.Event | None = None  # made when somebody waits
+        self._waiters: set[asyncio.Future[None]] = set()
         self.ended = False
         self.size = 0  # bytes
 
@@ -59,21 +57,32 @@ class EventLog:
             upto += 1
         return b"".join(self._frames[after:upto]), upto
 
-    async def more(self, after: int) -> bool:
-        """Wait for an event after that number; False when none will come."""
+    async def more(self, after: int, seconds: float | None = None) -> bool | None:
+        """Wait for an event after that number: False when none will come, None when it takes
+        longer than so many seconds.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if seconds is None else loop.time() + seconds
         while len(self._frames) <= after and not self.ended:
-            if self._changed is None:
-                self._changed = asyncio.Event()
-            await self._changed.wait()
+            # A bare future and a timer: thousands of readers may be waiting.
+            waiter = loop.create_future()
+            self._waiters.add(waiter)
+            timer = None if end is None else loop.call_at(end, _wake, waiter)
+            try:
+                await waiter
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                self._waiters.discard(waiter)
+            if end is not None and loop.time() >= end and len(self._frames) <= after:
+                return False if self.ended else None
         return len(self._frames) > after
 
     async def follow(self, after: int, *, ping: float = PING_SECONDS) -> AsyncIterator[bytes]:
         """The bytes of a stream from there on to the end, with a comment when it is quiet."""
         at = min(max(after, 0), len(self._frames))
         while True:
-            more = None
-            with anyio.move_on_after(ping):
-                more = await self.more(at)
+            more = await self.more(at, ping)
             if more is None:
                 yield PING
                 continue
@@ -83,9 +92,14 @@ class EventLog:
             yield frames
 
     def _tell(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            _wake(waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def encode(number: int, kind: str, data: dict[str, Any]) -> bytes:

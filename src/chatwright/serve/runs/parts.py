@@ -33,6 +33,7 @@ class Moderator(Protocol):
         identity: Identity,
         conversation_id: str | None,
         message_id: str | None,
+        stored: bool,
     ) -> Verdict: ...
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from chatwright.assist.summary import Summary
 from chatwright.assist.tools.protocol import ToolCall, called, result
 from chatwright.generate.params import Piece, SamplingParams
 from chatwright.records import Message
@@ -37,6 +38,7 @@ class Turn:
     text: str
     attachments: tuple[Attached, ...] = ()
     tool_calls: tuple[dict[str, Any], ...] = ()
+    summary: Summary | None = None  # of what was said before, made for this answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,17 @@ def call_result(call: dict[str, Any]) -> str:
         return json.dumps({"error": call["error"]}, ensure_ascii=False)
     given = call.get("result")
     return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+
+
+def outcome(given: str) -> dict[str, Any]:
+    """What a tool has given, or what went wrong with it, for the page and the model."""
+    try:
+        value = json.loads(given)
+    except ValueError:
+        return {"result": given}
+    if isinstance(value, dict) and set(value) == {"error"}:
+        return {"error": str(value["error"])}
+    return {"result": value}
 
 
 def with_files(text: str, files: Sequence[Attached]) -> str:

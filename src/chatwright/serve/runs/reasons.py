@@ -1,4 +1,4 @@
-"""Why a text was held back, in the words that the page shows."""
+"""What the page tells beside an answer: why a text was held back, what is kept in mind."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ _ZH = {
 def reason_for(direction: str, question: str) -> str:
     """The reason, in the question's language."""
     return (_ZH if _HAN.search(question) else _EN)[direction]
+
+
+def remembered_note(text: str) -> str:
+    """That something is kept in mind, in its own language."""
+    return f"已记住\uff1a{text}" if _HAN.search(text) else f"Kept in mind: {text}"

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from chatwright.serve.access import Role, allow, identity
 from chatwright.serve.bodies import body_schema, read_json
 from chatwright.serve.errors import ApiError
-from chatwright.serve.runs import keeping
 from chatwright.serve.runs.shapes import AnswerRequest
 from chatwright.serve.runs.stream import EventResponse
+from chatwright.serve.runs.subject import default_model
 from chatwright.serve.service import service_of
 
 _MOST_EVENTS = 2**31 - 1
@@ -69,7 +69,7 @@ def runs_router() -> APIRouter:
         """Who can be asked, for the page's list."""
         service = service_of(request)
         entries = await anyio.to_thread.run_sync(service.registry.entries)
-        preferred = await service.store.read(keeping.default_model)
+        preferred = await service.store.read(default_model)
         names = [entry.name for entry in entries]
         default = preferred if preferred in names else next(iter(names), None)
         return {

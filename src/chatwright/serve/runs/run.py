@@ -9,28 +9,28 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
 from chatwright.assist import Assistant
-from chatwright.assist.answer import Prepared, search_query
+from chatwright.assist.answer import Prepared
 from chatwright.assist.tools.protocol import ToolCall, ToolCallReader, called, offered, with_tools
 from chatwright.generate.params import Piece, SamplingParams
 from chatwright.records import Message
-from chatwright.records.grounding import Passage
 from chatwright.serve.access import Identity
 from chatwright.serve.errors import as_api_error
 from chatwright.serve.history.store import Turn as KeptTurn
-from chatwright.serve.runs import prompt
+from chatwright.serve.runs import gathering, prompt
 from chatwright.serve.runs.checking import OutputCheck
 from chatwright.serve.runs.draft import Draft
 from chatwright.serve.runs.events import EventLog
 from chatwright.serve.runs.keeping import Snapshot, end, keep_title
 from chatwright.serve.runs.parts import ToolDefinition, Verdict
-from chatwright.serve.runs.reasons import reason_for
+from chatwright.serve.runs.reasons import reason_for, remembered_note
 from chatwright.serve.runs.titles import TITLE_PARAMS, first_words, good_title, title_messages
 from chatwright.serve.runs.writing import Writing, write_whole
 
@@ -61,6 +61,7 @@ class Plan:
     prefix: str = ""  # the text of an answer that is continued
     title: bool = False  # whether the conversation wants one
     verdict: asyncio.Task[Verdict] | None = None  # on the question, for all answers to it
+    remembered: str | None = None  # what the question asked to keep in mind
 
     @property
     def question(self) -> str:
@@ -89,6 +90,7 @@ class Run:
         self._service = service
         self._held = held  # its place among the answers under way
         self._writing: Writing | None = None
+        self._short: gathering.ShortAnswers | None = None
         self._stopped = False
         self._withdrawn = False  # moderation has taken back a part of it
         self._check: OutputCheck | None = None
@@ -103,6 +105,10 @@ class Run:
         self._stopped = True
         if self._writing is not None:
             self._writing.cancel()
+        if self._short is not None:
+            self._short.cancel()
+        if self._titling is not None:
+            self._titling.cancel()
 
     cancel = stop  # what the service calls when it goes down
 
@@ -147,31 +153,63 @@ class Run:
     # -- the answer --------------------------------------------------------------------------------
 
     async def _answer(self, assistant: Assistant) -> None:
-        plan = self.plan
+        plan, draft = self.plan, self.draft
         params = plan.sampling(assistant.settings.sampling)
         if plan.kept is not None:
-            self._take_up(plan.kept)
+            draft.notes = list(plan.kept.content.notes)
+            draft.tool_calls = list(plan.kept.content.tool_calls)
+            draft.completion_tokens = plan.kept.completion_tokens or 0
+            grounded = gathering.with_kept_passages(assistant, plan.kept)
         elif await self._input_blocked():
             return
-        grounded = await self._with_passages(assistant)
-        turns, notes = await self._with_files(assistant)
-        messages = [
-            *prompt.system_messages(plan.told, plan.question),
-            *prompt.conversation(turns),
-        ]
+        else:
+            grounded = await gathering.with_passages(
+                assistant, plan.turns, self._service.collections, plan.collections, plan.who
+            )
+        draft.collection_of = grounded.collection_of
+        turns, notes = await gathering.with_files(assistant, plan.turns)
+        said = prompt.conversation(turns)
         if plan.kept is not None:
             for call in plan.kept.content.tool_calls:
-                messages += prompt.call_messages(call)
-        messages = await self._summarised(assistant, messages, params)
+                said += prompt.call_messages(call)
+        else:
+            said = await self._summarised(assistant, said, params)
+        messages = [*prompt.system_messages(plan.told, plan.question), *said]
         if self._service.moderator is not None:
             self._check = OutputCheck(self._look, self._block)
         try:
-            await self._rounds(grounded, messages, params, notes)
+            await self._rounds(grounded.assistant, messages, params, notes)
             if self._check is not None:
                 await self._check.finish()
         finally:
             if self._check is not None:
                 await self._check.close()
+
+    async def _summarised(
+        self, assistant: Assistant, said: list[Message], params: SamplingParams
+    ) -> list[Message]:
+        """A long conversation with its beginning summed up."""
+        plan = self.plan
+        earlier = next((t.summary for t in reversed(plan.turns) if t.summary is not None), None)
+        short = self._short = gathering.ShortAnswers(assistant.engine)
+        if self._stopped:
+            short.cancel()
+        work = partial(
+            gathering.summarised,
+            assistant,
+            said,
+            earlier,
+            short,
+            most_tokens=params.max_tokens,
+            tenant=plan.who.tenant,
+        )
+        messages, made = await anyio.to_thread.run_sync(work)
+        for read, written in short.tokens:
+            await self._service.meter.add(plan.who, plan.model, read, written)
+        if made is not None:
+            self.draft.summary = {"messages": made.messages, "text": made.text}
+            self.draft.tell("summary", dict(self.draft.summary))
+        return messages
 
     async def _rounds(
         self,
@@ -202,6 +240,8 @@ class Run:
     def _tell_start(self, assistant: Assistant, prepared: Prepared, notes: list[str]) -> None:
         draft = self.draft
         draft.passages = list(prepared.passages)
+        if self.plan.remembered is not None:
+            notes = [remembered_note(self.plan.remembered), *notes]
         draft.notes = [*draft.notes, *notes, *prepared.left_out]
         draft.prompt_tokens = prepared.prompt_tokens
         self._service.runs.learn_context(self.plan.model, assistant.engine.context)
@@ -273,96 +313,19 @@ class Run:
         """Call a tool as the person who asks; what goes wrong is told to the model and the page."""
         arguments = json.loads(call.arguments)
         told: dict[str, Any] = {"id": call.id, "name": call.name, "arguments": arguments}
+        if any(getattr(t, "simulated", False) for t in self.plan.tools if t.name == call.name):
+            told["simulated"] = True
         self.draft.tool(dict(told))
         try:
             with anyio.fail_after(_TOOL_SECONDS):
                 given = await self._service.tools.call(self.plan.who, call.name, arguments)
-            try:
-                told["result"] = json.loads(given)
-            except ValueError:
-                told["result"] = given
+            told |= prompt.outcome(given)
         except TimeoutError:
             told["error"] = "the tool did not answer in time"
         except Exception as error:
             told["error"] = as_api_error(error).message
         self.draft.tool(told)
         return prompt.call_messages(told)[1]
-
-    # -- what goes into the prompt -----------------------------------------------------------------
-
-    def _take_up(self, kept: KeptTurn) -> None:
-        """What an answer that is continued has already."""
-        draft, content = self.draft, kept.content
-        draft.notes = list(content.notes)
-        draft.tool_calls = list(content.tool_calls)
-        draft.completion_tokens = kept.completion_tokens or 0
-        for one in content.retrieved:
-            if one.get("collection_id"):
-                draft.collection_of[str(one.get("id"))] = str(one["collection_id"])
-
-    async def _with_passages(self, assistant: Assistant) -> Assistant:
-        """The assistant with passages found for the question: its own knowledge's, and those of
-        the collections that were chosen.
-        """
-        plan = self.plan
-        if plan.kept is not None:
-            kept = [
-                Passage(*(str(one.get(name, "")) for name in ("id", "title", "uri", "text")))
-                for one in plan.kept.content.retrieved
-            ]
-            return _with(assistant, kept) if kept else _with(assistant, None)
-        if not plan.collections or self._service.collections is None:
-            return assistant
-        most = assistant.settings.passages
-        said = [Message("user", t.text) for t in plan.turns[:-1] if t.role == "user"]
-        query = search_query(plan.question, said)
-        own: list[Passage] = []
-        if assistant.knowledge is not None:
-            hits = await anyio.to_thread.run_sync(assistant.knowledge.search, query, most)
-            own = [passage for passage, _ in hits]
-        found = await self._service.collections.search(
-            plan.who, list(plan.collections), query, most
-        )
-        for hit in found:
-            passage, where = _passage_of(hit)
-            own.append(passage)
-            self.draft.collection_of[passage.id] = where or plan.collections[0]
-        # The nearest of the person's own documents come first: they were asked for by name.
-        documents = [p for p in own if p.id in self.draft.collection_of]
-        return _with(assistant, [*documents, *(p for p in own if p not in documents)])
-
-    async def _with_files(self, assistant: Assistant) -> tuple[list[prompt.Turn], list[str]]:
-        """The turns with their files as far as they fit."""
-        turns = list(self.plan.turns)
-        files = [file for turn in turns for file in turn.attachments]
-        if not files:
-            return turns, []
-
-        def count(text: str) -> int:
-            messages = [Message("user", text)]
-            return len(assistant.engine.tokenizer.chat(messages, add_generation_prompt=True))
-
-        kept, notes = await anyio.to_thread.run_sync(
-            prompt.shortened, files, assistant.engine.context, count
-        )
-        rest = iter(kept)
-        return [
-            replace(turn, attachments=tuple(next(rest) for _ in turn.attachments)) for turn in turns
-        ], notes
-
-    async def _summarised(
-        self, assistant: Assistant, messages: list[Message], params: SamplingParams
-    ) -> list[Message]:
-        """A long conversation with its beginning summed up, where that part is there."""
-        summarise = getattr(self._service, "summarise", None)
-        if summarise is None:
-            return messages
-        made = await summarise(assistant, messages, params, tenant=self.plan.who.tenant)
-        if made is None:
-            return messages
-        self.draft.summary = {"messages": made.left_out, "text": made.text}
-        self.draft.tell("summary", dict(self.draft.summary))
-        return list(made.messages)
 
     # -- moderation --------------------------------------------------------------------------------
 
@@ -383,6 +346,7 @@ class Run:
             identity=self.plan.who,
             conversation_id=self.plan.conversation_id,
             message_id=self.plan.answer_id or None,
+            stored=self.plan.conversation_id is not None,
         )
         return verdict
 
@@ -454,29 +418,24 @@ class Run:
     async def _give_title(self, title: str) -> None:
         store = self._service.store
         assert self.plan.conversation_id is not None
-        if title and await store.run(
+        told = bool(title) and await store.run(
             keep_title, store.keys, self.plan.who, self.plan.conversation_id, title
-        ):
+        )
+        if told:
             self.log.add("title", {"title": title})
 
     async def _finish_title(self) -> None:
-        if not self.plan.title:
+        if not self.plan.title or self.gone:
             return
         if self._titling is not None:
-            await self._titling
-        elif not self.gone:  # nothing was written, so the model was not asked for one
-            await self._give_title(first_words(self.plan.question))
-
-
-def _with(assistant: Assistant, passages: list[Passage] | None) -> Assistant:
-    found: Any = None if passages is None else prompt.Found(passages)
-    return Assistant(assistant.engine, found, assistant.settings)
-
-
-def _passage_of(hit: Any) -> tuple[Passage, str | None]:
-    """A hit of a search in collections, and the collection where it says so."""
-    passage = hit[0] if isinstance(hit, tuple) else getattr(hit, "passage", hit)
-    return passage, getattr(hit, "collection_id", None)
+            if self._stopped:
+                self._titling.cancel()
+            await asyncio.wait({self._titling})
+            if not self._titling.cancelled():
+                self._titling.result()
+                return
+        # The model was not asked for one, or not waited for.
+        await self._give_title(first_words(self.plan.question))
 
 
 def _log(what: str, error: BaseException) -> None:

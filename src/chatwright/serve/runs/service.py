@@ -19,10 +19,11 @@ from chatwright.serve.access import Identity
 from chatwright.serve.errors import ApiError
 from chatwright.serve.ids import new_id
 from chatwright.serve.runs import keeping
-from chatwright.serve.runs.keeping import Begun, Order, Subject
+from chatwright.serve.runs.keeping import Begun, Order
 from chatwright.serve.runs.parts import ToolDefinition, Verdict
 from chatwright.serve.runs.run import Plan, Run
 from chatwright.serve.runs.shapes import AnswerRequest, SamplingShape, check_request
+from chatwright.serve.runs.subject import Subject, default_model, read_subject
 
 if TYPE_CHECKING:
     from chatwright.serve.service import Service
@@ -96,7 +97,7 @@ class RunService:
         service, store = self._service, self._service.store
         check_request(asked, service.limits)
         await service.meter.check(who)
-        subject: Subject = await store.read(keeping.read_subject, store.keys, who, asked)
+        subject: Subject = await store.read(read_subject, store.keys, who, asked)
         if len(subject.turns) > service.limits.messages:
             raise ApiError(
                 400, f"this branch has more than {service.limits.messages} messages",
@@ -150,6 +151,7 @@ class RunService:
             tools=() if prefix else tools,
             kept=subject.kept,
             prefix=prefix,
+            remembered=begun.remembered if begun else None,
         )
         plan = replace(plan, verdict=self._verdict(plan, begun))
         started: list[dict[str, Any]] = []
@@ -180,7 +182,7 @@ class RunService:
     async def _models(self, asked: AnswerRequest, subject: Subject) -> list[str]:
         """Who answers: as the request says, else the persona, the conversation, the default."""
         service = self._service
-        names: list[str | None] = list(asked.models or [asked.model])
+        names: list[str | None] = [*asked.models] if asked.models else [asked.model]
         if asked.models is None and asked.action == "compare":
             names *= 2
         if None in names:
@@ -193,7 +195,7 @@ class RunService:
     async def _preferred(self, subject: Subject) -> str:
         entries = await anyio.to_thread.run_sync(self._service.registry.entries)
         there = [entry.name for entry in entries]
-        told = await self._service.store.read(keeping.default_model)
+        told = await self._service.store.read(default_model)
         for name in (subject.model, told, *there):
             if name in there:
                 return str(name)
@@ -255,8 +257,12 @@ class RunService:
             identity=plan.who,
             conversation_id=plan.conversation_id,
             message_id=begun.question_id if begun else None,
+            stored=begun is not None,
         )
-        return asyncio.ensure_future(check)  # type: ignore[return-value]
+        task = asyncio.ensure_future(check)
+        # Where no answer comes so far as to ask for it, nobody else looks at what it raised.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     def _new_id(self) -> str:
         worker = self._service.options.worker

@@ -21,12 +21,12 @@ _MOST_SEED = 2**63 - 1
 class SamplingShape(Body):
     """How the answer is sampled; what is missing is the assistant's own."""
 
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0, le=100_000)
-    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
-    repetition_penalty: float | None = Field(None, ge=0.5, le=2)
-    seed: int | None = Field(None, ge=0, le=_MOST_SEED)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0, le=100_000)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    repetition_penalty: float | None = Field(default=None, ge=0.5, le=2)
+    seed: int | None = Field(default=None, ge=0, le=_MOST_SEED)
 
     def over(self, own: SamplingParams, limits: Limits) -> SamplingParams:
         """The assistant's own sampling with these in place."""
@@ -58,18 +58,20 @@ class AnswerRequest(Body):
     action: Literal["ask", "regenerate", "edit", "continue", "compare"] = "ask"
     conversation_id: Id | None = None
     temporary: bool = False
-    messages: list[TurnShape] | None = Field(None, min_length=1, max_length=10_000)
+    messages: list[TurnShape] | None = Field(default=None, min_length=1, max_length=10_000)
     parent_id: Id | None = None
     message_id: Id | None = None
-    text: str | None = Field(None, max_length=MOST_TEXT)
+    text: str | None = Field(default=None, max_length=MOST_TEXT)
     attachments: list[Id] = Field(default=[], max_length=10)
     model: Name | None = None
-    models: list[Name] | None = Field(None, min_length=2, max_length=2)
+    models: list[Name] | None = Field(default=None, min_length=2, max_length=2)
     params: SamplingShape = SamplingShape()
-    instructions: str | None = Field(None, max_length=20_000)
+    instructions: str | None = Field(default=None, max_length=20_000)
     persona_id: Id | None = None
     collections: list[Id] = Field(default=[], max_length=10)
-    tools: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field([], max_length=20)
+    tools: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
+        default=[], max_length=20
+    )
     memory: bool = True
 
     @model_validator(mode="before")

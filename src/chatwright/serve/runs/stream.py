@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -52,7 +53,9 @@ class EventResponse(Response):
                     await self._source.aclose()
 
     async def _written(self, send: Send, data: bytes, *, more: bool) -> bool:
-        with anyio.move_on_after(self._stall):
-            await send({"type": "http.response.body", "body": data, "more_body": more})
-            return True
-        return False
+        try:
+            async with asyncio.timeout(self._stall):
+                await send({"type": "http.response.body", "body": data, "more_body": more})
+        except TimeoutError:
+            return False
+        return True

@@ -58,8 +58,7 @@ class Writing:
                 yield batch
             if over:
                 break
-            with anyio.move_on_after(PAUSE_SECONDS):
-                await self.finished.wait()
+            await asyncio.sleep(PAUSE_SECONDS)
         if self._error is not None:
             raise self._error
         if self.completion is None:

@@ -67,9 +67,7 @@ class EngineServer:
             await asyncio.wait(self._connections, timeout=5)
         await anyio.to_thread.run_sync(self.registry.close)
 
-    async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -185,7 +183,10 @@ class _Connection:
     def _assistant(self, message: dict[str, Any]) -> Assistant:
         held = self._leases.get(message["lease"])
         if held is None:
-            raise DataError("this model is not held any more")
+            # It was held by a process before this one.
+            raise ApiError(
+                503, "the engine was started again; ask once more", code="engine_restarted"
+            )
         return held[0]
 
     async def _call(self, message: dict[str, Any]) -> Any:

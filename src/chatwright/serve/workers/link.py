@@ -87,9 +87,7 @@ class EngineLink:
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
-    def _begin(
-        self, number: int, message: dict[str, Any]
-    ) -> queue.SimpleQueue[dict[str, Any]]:
+    def _begin(self, number: int, message: dict[str, Any]) -> queue.SimpleQueue[dict[str, Any]]:
         data = framing.encode({"id": number, **message})
         replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         with self._lock:

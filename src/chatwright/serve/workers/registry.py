@@ -1,4 +1,4 @@
-"""What a worker has in the place of models: the same interface, answered by the engine's process."""
+"""What a worker has in the place of models: the engine's process behind the same interface."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ class _Engine:
     ) -> RemotePieces:
         return self._stream({"prompt": prompt}, params, tenant)
 
-    def _stream(
-        self, asked: dict[str, Any], params: SamplingParams, tenant: str
-    ) -> RemotePieces:
+    def _stream(self, asked: dict[str, Any], params: SamplingParams, tenant: str) -> RemotePieces:
         message = {"op": "stream", "lease": self._ask.lease, "params": wire.params_out(params)}
         return self._ask.link.stream({**message, **asked, "tenant": tenant})
 

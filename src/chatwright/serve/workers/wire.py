@@ -47,6 +47,7 @@ def params_in(told: dict[str, Any]) -> SamplingParams:
 
 
 def messages_out(messages: Sequence[Message | Mapping[str, Any]]) -> list[list[str]]:
+    """Role and content of each."""
     return [
         [m.role, m.content] if isinstance(m, Message) else [m["role"], m["content"]]
         for m in messages
@@ -54,10 +55,12 @@ def messages_out(messages: Sequence[Message | Mapping[str, Any]]) -> list[list[s
 
 
 def messages_in(told: list[list[str]]) -> list[Message]:
+    """Back."""
     return [Message(role, content) for role, content in told]  # type: ignore[arg-type]
 
 
 def piece_out(piece: Piece) -> dict[str, Any]:
+    """What a piece has besides defaults."""
     told: dict[str, Any] = {"text": piece.text}
     if piece.index:
         told["index"] = piece.index
@@ -69,6 +72,7 @@ def piece_out(piece: Piece) -> dict[str, Any]:
 
 
 def piece_in(told: dict[str, Any]) -> Piece:
+    """Back."""
     completion = None
     if "completion" in told:
         completion = Completion(**told["completion"])
@@ -85,29 +89,35 @@ def piece_in(told: dict[str, Any]) -> Piece:
 
 
 def settings_out(settings: AssistantSettings) -> dict[str, Any]:
+    """An assistant's manners."""
     told = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return {**told, "sampling": params_out(settings.sampling)}
 
 
 def settings_in(told: dict[str, Any]) -> AssistantSettings:
+    """Back."""
     given = {**told, "sampling": params_in(told["sampling"]), "examples": tuple(told["examples"])}
     return AssistantSettings(**given)
 
 
 def served_out(entry: Served) -> dict[str, Any]:
+    """An entry of the list of models."""
     return {**asdict(entry), "knowledge": str(entry.knowledge) if entry.knowledge else None}
 
 
 def served_in(told: dict[str, Any]) -> Served:
+    """Back."""
     knowledge = Path(told["knowledge"]) if told["knowledge"] else None
     return Served(**{**told, "examples": tuple(told["examples"]), "knowledge": knowledge})
 
 
 def passages_in(told: list[Any]) -> list[tuple[Passage, float]]:
+    """Back."""
     return [(Passage(*fields_), score) for fields_, score in told]
 
 
 def passages_out(found: Sequence[tuple[Passage, float]]) -> list[Any]:
+    """What a search has found, with scores."""
     return [[[p.id, p.title, p.uri, p.text], score] for p, score in found]
 
 
@@ -128,10 +138,9 @@ def error_out(error: BaseException) -> dict[str, Any]:
 
 
 def error_in(told: dict[str, Any]) -> Exception:
+    """Back: ours as they were, any other as an `EngineError`."""
     if told["kind"] == "ApiError":
-        return ApiError(
-            told["status"], told["message"], param=told["param"], code=told["code"]
-        )
+        return ApiError(told["status"], told["message"], param=told["param"], code=told["code"])
     kind = _KINDS.get(told["kind"])
     if kind is None:
         return EngineError(told["message"])
