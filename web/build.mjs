@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { copyFile, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 const here = dirname(fileURLToPath(import.meta.url));
 process.chdir(here);
@@ -60,6 +61,11 @@ if (process.argv.includes("--tests")) {
       .replace("{script}", address(entry))
       .replace("{style}", address(cssBundle)),
   );
+  for (const file of await readdir(join(out, "assets"))) {
+    // Compressed here and once, so that the server has only to send it.
+    const plain = await readFile(join(out, "assets", file));
+    await writeFile(join(out, "assets", `${file}.gz`), gzipSync(plain, { level: 9 }));
+  }
   await copyFile("src/favicon.svg", join(out, "favicon.svg"));
   await writeFile(join(out, "THIRD_PARTY.txt"), await licences(result.metafile));
 }

@@ -100,14 +100,14 @@ def ask(page: Any, text: str) -> None:
 
 
 def test_ask_and_open_a_source(page: Any) -> None:
-    expect(page).to_have_title("Harbour guide · Chatwright")
     ask(page, QUESTION)
     answer = page.locator("article.answer")
     expect(answer.locator("strong")).to_have_text("spring tide")
     expect(page.locator("article.question")).to_have_text(QUESTION)
     sources = page.get_by_role("region", name="Sources")
     expect(sources.get_by_role("button")).to_have_count(2)
-    expect(page.get_by_role("status").last).to_have_text(ANSWER)
+    status = page.locator("main").get_by_role("status")
+    expect(status).to_have_text(ANSWER.replace("**", ""))
 
     answer.locator(".markdown .chip").first.click()
     drawer = page.get_by_role("dialog", name="Tides › Spring tides")
@@ -165,7 +165,7 @@ def test_new_chat_and_reload(page: Any) -> None:
     expect(page.get_by_role("region", name="Sources")).to_be_visible()
     page.reload()
     expect(page.locator("article.answer strong")).to_be_visible()
-    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("link", name="New chat").first.click()
     expect(page.get_by_role("heading", name="Harbour guide")).to_be_visible()
     expect(page.get_by_role("textbox")).to_be_focused()
     page.reload()
@@ -173,14 +173,16 @@ def test_new_chat_and_reload(page: Any) -> None:
 
 
 def test_new_chat_while_an_answer_is_written(page: Any, engine: ScriptedEngine) -> None:
-    engine.seconds = 0.05
-    engine.answer = lambda _: "word " * 250
+    engine.seconds = 0.02
+    engine.answer = lambda _: "word " * 150
     ask(page, QUESTION)
     expect(page.locator("article.answer")).to_contain_text("word word")
-    page.get_by_role("button", name="New chat").click()
-    until(lambda: engine.active == 0)
-    page.wait_for_timeout(200)
+    page.get_by_role("link", name="New chat").first.click()
     expect(page.locator("article")).to_have_count(0)
+    until(lambda: engine.active == 0)  # it went on to its end, and is in the history
+    page.get_by_role("navigation").get_by_role("link", name=re.compile("spring tide")).click()
+    expect(page.locator("article.answer")).to_have_attribute("aria-busy", "false")
+    assert page.locator("article.answer .markdown").inner_text().count("word") == 150
 
 
 def test_keys(page: Any, engine: ScriptedEngine) -> None:
@@ -205,7 +207,7 @@ def test_keys(page: Any, engine: ScriptedEngine) -> None:
 
 def test_chinese(browser: Any, address: str) -> None:
     for page in opened(browser, address, locale="zh-CN"):
-        expect(page.get_by_role("button", name="新对话")).to_be_visible()
+        expect(page.get_by_role("link", name="新对话")).to_be_visible()
         assert page.locator("html").get_attribute("lang") == "zh-CN"
         ask(page, "大潮的时候闸门开放多久？")
         page.locator(".markdown .chip").first.click()
@@ -213,19 +215,14 @@ def test_chinese(browser: Any, address: str) -> None:
         expect(drawer).to_contain_text("引力在一条线上")
         expect(drawer).to_contain_text("2024年5月17日")
         page.keyboard.press("Escape")
-        page.get_by_role("button", name="Switch to English").click()
-        expect(page.get_by_role("button", name="New chat")).to_be_visible()
-        page.reload()
-        expect(page.get_by_role("button", name="New chat")).to_be_visible()
 
 
-def test_dark_and_light(page: Any) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(ground)
-    page.get_by_role("button", name="Dark colours").click()
-    until(lambda: page.evaluate(ground) != light)  # colours may fade from one to the other
-    page.reload()
-    expect(page.get_by_role("button", name="Light colours")).to_be_visible()
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_system_s_colours(browser: Any, address: str, scheme: str) -> None:
+    for page in opened(browser, address, color_scheme=scheme):
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        light = int(re.findall(r"\d+", colour)[0]) > 128
+        assert light == (scheme == "light")
 
 
 def test_phone(browser: Any, address: str, engine: ScriptedEngine) -> None:
@@ -287,19 +284,32 @@ def test_errors_are_said_plainly(page: Any, engine: ScriptedEngine) -> None:
     expect(page.locator("article.question")).to_have_count(1)
 
 
-def test_a_lost_connection_is_said(browser: Any, engine: ScriptedEngine, knowledge: Path) -> None:
-    registry, _ = scripted(engine, knowledge)
+def test_a_lost_connection_is_taken_up_again(page: Any, engine: ScriptedEngine) -> None:
     engine.seconds = 0.05
-    engine.answer = lambda _: "word " * 250
+    engine.answer = lambda _: "word " * 80
+    ask(page, QUESTION)
+    answer = page.locator("article.answer")
+    expect(answer).to_contain_text("word word")
+    page.wait_for_url("**/c/*")
+    page.reload()  # the stream ends with the page; the answer does not
+    expect(answer).to_contain_text("word word")
+    expect(answer).to_have_attribute("aria-busy", "true")
+    expect(answer).to_have_attribute("aria-busy", "false", timeout=15_000)
+    assert answer.locator(".markdown").inner_text().count("word") == 80
+
+
+def test_a_server_that_went_away_is_said(
+    browser: Any, engine: ScriptedEngine, knowledge: Path
+) -> None:
+    registry, _ = scripted(engine, knowledge)
     with running(create_app(registry)) as address:
         pages = opened(browser, address)
         page = next(pages)
         ask(page, QUESTION)
-        expect(page.locator("article.answer")).to_contain_text("word word")
-    expect(page.get_by_role("alert")).to_contain_text("connection to the server was lost")
-    expect(page.locator("article.answer")).to_contain_text("word word")  # what came stays
+        expect(page.locator("article.answer strong")).to_be_visible()
     ask(page, "Still there?")
     expect(page.get_by_role("alert").last).to_contain_text("connection to the server was lost")
+    expect(page.locator("article.question").last).to_have_text("Still there?")
     next(pages, None)
 
 
@@ -327,6 +337,118 @@ def test_it_follows_the_answer_unless_the_reader_scrolls(page: Any, engine: Scri
     assert area.evaluate("area => area.scrollTop") == 0  # the reader is left where they are
     latest.click()
     expect(latest).to_be_hidden()
+
+
+def test_versions_of_questions_and_answers(page: Any) -> None:
+    answer, question = page.locator("article.answer"), page.locator("article.question")
+    ask(page, "one")
+    expect(answer).to_have_attribute("aria-busy", "false")
+    question.hover()
+    page.get_by_role("button", name="Edit the question").click()
+    box = page.get_by_role("textbox", name="Edit the question")
+    expect(box).to_be_focused()
+    box.fill("two")
+    page.keyboard.press("Enter")
+    expect(question).to_have_text("two")
+    expect(answer).to_have_attribute("aria-busy", "false")
+    page.get_by_role("button", name="Answer again").click()
+    expect(answer.get_by_role("group", name="Versions")).to_contain_text("2/2")
+    expect(answer).to_have_attribute("aria-busy", "false")
+    earlier = page.locator(".question-frame").get_by_role("button", name="Earlier version")
+    earlier.focus()
+    page.keyboard.press("Enter")
+    expect(question).to_have_text("one")
+    expect(earlier).to_be_focused()
+    with page.expect_response(lambda found: found.request.method == "PATCH"):
+        page.get_by_role("button", name="Later version").click()
+        page.get_by_role("button", name="Earlier version").first.click()
+    page.reload()
+    expect(question).to_have_text("one")
+
+
+def test_an_answer_is_stopped_and_continued(page: Any, engine: ScriptedEngine) -> None:
+    engine.seconds = 0.03
+    engine.answer = lambda _: "word " * 100
+    ask(page, QUESTION)
+    answer = page.locator("article.answer")
+    expect(answer).to_contain_text("word word")
+    page.get_by_role("button", name="Stop").click()
+    expect(answer).to_contain_text("You stopped this answer.")
+    engine.seconds, engine.answer = 0.0, lambda _: " and the end."
+    page.get_by_role("button", name="Continue").click()
+    expect(answer).to_contain_text("and the end.")
+    assert answer.locator(".markdown").inner_text().startswith("word word")
+
+
+def test_rating_and_a_better_answer(page: Any) -> None:
+    ask(page, QUESTION)
+    page.get_by_role("button", name="Bad answer").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Not correct").click()
+    dialog.get_by_label("Comment").fill("It is five hours.")
+    dialog.get_by_role("button", name="Send").click()
+    expect(dialog).to_have_count(0)
+    page.locator("article.answer").get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Write a better answer").click()
+    dialog.get_by_role("textbox").fill("Five hours.")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.locator("article.answer")).to_contain_text("with a better version")
+    page.reload()
+    expect(page.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "true")
+
+
+def test_two_answers_side_by_side(page: Any) -> None:
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_text("Answer twice").click()
+    ask(page, QUESTION)
+    expect(page.locator(".comparison article.answer")).to_have_count(2)
+    page.get_by_role("button", name="A is better").click()
+    expect(page.locator(".comparison")).to_have_count(0)
+    versions = page.locator("article.answer").get_by_role("group", name="Versions")
+    expect(versions).to_contain_text("1/2")
+
+
+def test_files_go_along(page: Any, engine: ScriptedEngine) -> None:
+    files = [
+        {"name": "notes.md", "mimeType": "text/markdown", "buffer": b"The code is 4711."},
+        {"name": "x.exe", "mimeType": "application/x", "buffer": bytes(range(256))},
+    ]
+    page.locator(".composer input[type=file]").set_input_files(files)
+    expect(page.locator(".composer .file.of-problem")).to_contain_text("x.exe")
+    page.get_by_role("button", name="Remove x.exe").click()
+    ask(page, "What is the code?")
+    expect(page.locator(".question-frame .file")).to_contain_text("notes.md")
+    until(lambda: any("4711" in m.content for asked in engine.asked for m in asked))
+
+
+def test_what_is_set_holds_for_the_conversation(page: Any, engine: ScriptedEngine) -> None:
+    page.get_by_role("button", name="Instructions and parameters").click()
+    page.get_by_label("System prompt").fill("Answer like a pirate.")
+    page.get_by_role("textbox", name="Temperature").fill("9")
+    expect(page.get_by_role("alert")).to_contain_text("A number from 0 to 2")
+    page.get_by_role("textbox", name="Temperature").fill("0.3")
+    page.keyboard.press("Escape")
+    ask(page, QUESTION)
+    expect(page.locator("article.answer strong")).to_be_visible()
+    assert any("pirate" in m.content for m in engine.asked[0])
+    assert engine.params[0].temperature == 0.3
+    page.wait_for_timeout(800)  # the settings are saved a moment later
+    page.reload()
+    expect(page.locator("article.answer strong")).to_be_visible()
+    page.get_by_role("button", name="Instructions and parameters").click()
+    expect(page.get_by_label("System prompt")).to_have_value("Answer like a pirate.")
+
+
+def test_code_and_formulas(page: Any, engine: ScriptedEngine) -> None:
+    engine.answer = lambda _: (
+        "```python\ndef f(): pass\n```\n\nIt costs $5 and $6: $x^2$\n\n$$\\frac{a}{b}$$"
+    )
+    ask(page, QUESTION)
+    answer = page.locator("article.answer")
+    expect(answer.locator(".code .hljs-keyword").first).to_have_text("def")
+    expect(answer.locator("math")).to_have_count(2)
+    expect(answer.locator("mfrac")).to_be_visible()
+    expect(answer).to_contain_text("It costs $5 and $6:")
 
 
 def test_the_real_model_answers(browser: Any, smollm2_gguf: Path, knowledge: Path) -> None:

@@ -51,7 +51,7 @@ def attacked(folder: Path, *, limits: Limits | None = None, **more: Any) -> Iter
 
 def _engine(answer: Callable[[Sequence[Message]], str]) -> Any:
     engine = ScriptedEngine(answer)
-    registry, assistant = scripted(engine, None)
+    _, assistant = scripted(engine, None)
     return lambda _: assistant
 
 

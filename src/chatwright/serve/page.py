@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -39,10 +41,22 @@ To get the page, install Chatwright again (`pip install .`), or run
 
 
 class _Immutable(StaticFiles):
-    """File names hold a hash of their content, so a browser may keep them for good."""
+    """File names hold a hash of their content, so a browser may keep them for good.
+
+    Each lies there compressed as well (`web/build.mjs`), for who takes it so and wants all of it.
+    """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
+        headers = Headers(scope=scope)
+        taken = {
+            part.split(";")[0].strip() for part in headers.get("accept-encoding", "").split(",")
+        }
+        packed = "gzip" in taken and "range" not in headers and self.lookup_path(f"{path}.gz")[1]
+        response = await super().get_response(f"{path}.gz" if packed else path, scope)
+        if packed:
+            response.headers["Content-Encoding"] = "gzip"
+            response.headers["Content-Type"] = mimetypes.guess_type(path)[0] or "text/plain"
+        response.headers["Vary"] = "Accept-Encoding"
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
 

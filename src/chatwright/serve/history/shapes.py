@@ -152,6 +152,7 @@ def message_json(turn: Turn, feedback: Mapping[str, Any] | None = None) -> dict[
         "attachments": content.attachments,
         "tool_calls": content.tool_calls,
         "moderation": content.moderation,
+        "summary": content.details.get("summary"),
         "finish_reason": content.finish_reason,
         "usage": usage,
         "feedback": feedback,

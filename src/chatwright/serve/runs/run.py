@@ -251,6 +251,7 @@ class Run:
             "context": assistant.engine.context,
             "retrieved": draft.retrieved(),
             "notes": list(draft.notes),
+            "prefix": self.plan.prefix,  # what a continued answer goes on from
         }
         draft.tell("start", told)
 
