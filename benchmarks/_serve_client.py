@@ -71,7 +71,9 @@ class Api:
         """Send a request on a connection of its own, and read the answer's head."""
         place = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=1 << 20)
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
         told = {"Host": place.netloc, "Connection": "close", **self.extra}
         if self.key:
             told["Authorization"] = f"Bearer {self.key}"

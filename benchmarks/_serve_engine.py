@@ -30,7 +30,7 @@ def one_round(engine: Any, prompts: list[str], tokens: int) -> dict[str, Any]:
             first = first or (time.perf_counter() if piece.text else 0.0)
             last = piece
         assert last is not None and last.completion is not None
-        made, asked = len(last.completion.tokens), last.completion.prompt_tokens
+        made, asked = len(last.completion.token_ids), last.completion.prompt_tokens
         found[number] = began, first, time.perf_counter(), made, asked
 
     used = psutil.Process().cpu_times()

@@ -116,6 +116,8 @@ class Things:
         told = {path: made(self.browser.get(path)) for path in paths}
         for one in told["/me/sessions"]["data"]:
             one.pop("last_seen_at")
+        for one in told[f"/collections/{self.ids['collection_id']}/files"]["data"]:
+            one.pop("status")  # vectors are made in the background
         return told
 
 
@@ -153,7 +155,7 @@ def things(here: House, role: str) -> Things:
     with here.store.begin() as session:
         here.store.keys.sealer(session, person.id)
         session.add(Moderated(id=ids["event_id"], person_id=person.id, direction="input",
-                              blocked=True, categories=["x"], scores={"x": 1.0}))  # fmt: skip
+                              blocked=True, categories=["harassment"], scores={}))  # fmt: skip
         settings = {"method": "supervised", "hyperparameters": {}, "model": "harbour", "seed": 1,
                     "training_file": ids["file_id"], "validation_file": None,
                     "suffix": None}  # fmt: skip

@@ -159,6 +159,7 @@ def answer(browser: Browser, method: str, path: str, body: Any, ids: dict[str, s
     text = reply.text
     for one in ids.values():
         text = text.replace(one, "ID")
+    text = re.sub(r"\b(run|cnv|msg)_[0-9a-f]{32}", "NEW", text)
     return reply.status_code, text, reply.headers.get("content-type")
 
 
@@ -196,7 +197,8 @@ def test_the_owner_comes_in_with_the_same_requests(here: House) -> None:
         body = BODIES.get(f"{method} {path}")
         reply = mine.browser.send(method, filled(path, kinds, mine.ids), body)
         wants_form = method == "POST" and path.endswith("/files")
-        if not (reply.is_success or wants_form or reply.status_code == 409):
+        over = "job_is_over" in reply.text
+        if not (reply.is_success or wants_form or over):
             wrong.append((method, path, reply.status_code, reply.text))
     assert not wrong
 
@@ -217,10 +219,8 @@ def test_foreign_ids_in_fields(
 
     theirs, none = told(anna.ids), told(nothing)
     assert theirs == none, field
-    if field in ("folder", "tag"):
-        assert json.loads(theirs[1])["data"] == []
-    else:
-        assert theirs[0] in (400, 404), theirs
+    # A collection that is not there (any more) is no reason not to answer: see below.
+    assert theirs[0] in ((201,) if field == "collections" else (400, 404)), theirs
     assert anna.snapshot() == before
 
 
@@ -255,18 +255,19 @@ def test_every_field_with_an_id_is_among_them(here: House) -> None:
     assert len(like_ids) > 15
 
 
-def test_settings_that_name_anothers_things_open_nothing(here: House, anna: Things) -> None:
-    """What a conversation remembers is looked at again each time: as whose it is then."""
-    _, ben = here.member()
-    settings = {"collections": [anna.ids["collection_id"]], "persona_id": anna.ids["persona_id"]}
-    chat = made(ben.post("/conversations", {"settings": settings}))
-    reply = ben.post("/answers", {"text": "mooring fee?", "conversation_id": chat["id"],
-                                  "model": "harbour"})  # fmt: skip
-    if reply.status_code == 201:
-        events = ben.get(f"/runs/{reply.json()['run_id']}/events").text
-        assert "north quay" not in events and anna.ids["passage_id"] not in events
-    else:
-        assert reply.status_code == 404
+def test_anothers_collection_is_not_searched(here: House, anna: Things) -> None:
+    """Who may read it is asked at the search itself."""
+
+    def told(browser: Browser, collection: str) -> str:
+        body = {"text": "mooring fee?", "model": "harbour", "collections": [collection]}
+        events = browser.get(f"/runs/{made(browser.post('/answers', body))['run_id']}/events").text
+        return events.replace(collection, "ID")
+
+    assert "north quay" in told(anna.browser, anna.ids["collection_id"])
+    _, ben = here.member("admin")
+    theirs = told(ben, anna.ids["collection_id"])
+    assert "north quay" not in theirs and "collection_not_found" in theirs
+    assert theirs == told(ben, absent(anna.ids["collection_id"]))
 
 
 def test_anothers_stream(here: House, anna: Things) -> None:

@@ -26,7 +26,6 @@ from chatwright.serve.store.tables import (
     Person,
     Persona,
     Run,
-    RunEvent,
     ServerValue,
     StoredFile,
 )
@@ -346,7 +345,7 @@ def test_temporary_leaves_nothing_in_the_database(
     page: Page, service: Any, engine: ScriptedEngine
 ) -> None:
     def rows() -> list[int]:
-        tables = (Chat, ChatMessage, Run, RunEvent)
+        tables = (Chat, ChatMessage, Run)
         with service.store.begin() as session:
             return [session.scalar(select(func.count()).select_from(t)) or 0 for t in tables]
 

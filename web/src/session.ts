@@ -54,7 +54,6 @@ export async function changeMe(changes: Partial<Person>): Promise<void> {
 export function leave(): void {
   try {
     for (const key of Object.keys(sessionStorage)) if (key.startsWith("chatwright.")) sessionStorage.removeItem(key);
-    for (const key of Object.keys(sessionStorage)) if (key.startsWith("chatwright.draft")) sessionStorage.removeItem(key);
   } catch {
     // No storage, nothing kept.
   }

@@ -303,6 +303,8 @@ def run(
     """Serve until SIGINT or SIGTERM, then let requests end within a few seconds."""
     import uvicorn
 
+    from chatwright.serve.connections import connection_options
+
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.state.slots.stop()  # or each answer under way would hold the program up
@@ -317,6 +319,7 @@ def run(
         proxy_headers=False,  # which proxy is believed is decided by `access.address_of`
         ssl_certfile=tls[0] if tls else None,
         ssl_keyfile=tls[1] if tls else None,
+        **connection_options(),
     )
     open_browser(opened)
     with suppress(KeyboardInterrupt):  # uvicorn shuts down in order, then passes the signal on

@@ -30,7 +30,7 @@ from chatwright.evaluate.arena import (
 )
 from chatwright.evaluate.arena.checks import judge as checked_judge
 from chatwright.serve.access import Role, allow, identity
-from chatwright.serve.bodies import read_json
+from chatwright.serve.bodies import body_schema, read_json
 from chatwright.serve.errors import ApiError, as_api_error
 from chatwright.serve.limits import Limits
 from chatwright.workspace import Workspace
@@ -144,7 +144,8 @@ class _RatingBody(_Shape):
 
 def arena_router(studies: Studies, limits: Limits) -> APIRouter:
     """The arena's routes. All but `…/results` tell nothing that could give a model away."""
-    router = APIRouter(prefix="/v1/chatwright/arena")
+    router = APIRouter(prefix="/v1/chatwright/arena", tags=["arena"])
+    judges = [allow(Role.annotator, scope="admin")]
     limits = replace(limits, body_bytes=min(limits.body_bytes, _BODY_BYTES))
 
     async def off_loop(work: Callable[..., T], *arguments: Any) -> T:
@@ -158,35 +159,51 @@ def arena_router(studies: Studies, limits: Limits) -> APIRouter:
         told = await read_json(request, shape, limits)
         return told.model_copy(update={"judge": judge_of(request, told.judge)})
 
-    @router.get("/studies", dependencies=[allow(Role.annotator, scope="admin")])
+    @router.get("/studies", dependencies=judges)
     async def list_studies(
         request: Request, judge: str = Query("", max_length=200)
     ) -> dict[str, Any]:
         """The studies there are, and how far `judge` has come in each."""
         return {"object": "list", "data": await off_loop(_list, judge_of(request, judge))}
 
-    @router.get("/studies/{name}", dependencies=[allow(Role.annotator, scope="admin")])
+    @router.get("/studies/{name}", dependencies=judges)
     async def study(name: str) -> dict[str, Any]:
         """What one study asks: guidelines, reasons and scales, in English and Chinese."""
         return await off_loop(_describe, name)
 
-    @router.post("/studies/{name}/next", dependencies=[allow(Role.annotator, scope="admin")])
+    @router.post(
+        "/studies/{name}/next",
+        dependencies=judges,
+        openapi_extra=body_schema(_NextBody),
+    )
     async def next_task(name: str, request: Request) -> dict[str, Any]:
         """What the judge is asked now; the same until it is answered. `task` is null at the end."""
         asked = await body(request, _NextBody)
         return await off_loop(_next, name, asked.judge, asked.form)
 
-    @router.post("/studies/{name}/votes", dependencies=[allow(Role.annotator, scope="admin")])
+    @router.post(
+        "/studies/{name}/votes",
+        dependencies=judges,
+        openapi_extra=body_schema(_VoteBody),
+    )
     async def vote(name: str, request: Request) -> dict[str, Any]:
         """Record a choice; answers with what comes next."""
         return await off_loop(_vote, name, await body(request, _VoteBody))
 
-    @router.post("/studies/{name}/ratings", dependencies=[allow(Role.annotator, scope="admin")])
+    @router.post(
+        "/studies/{name}/ratings",
+        dependencies=judges,
+        openapi_extra=body_schema(_RatingBody),
+    )
     async def rate(name: str, request: Request) -> dict[str, Any]:
         """Record scores (none at all: skipped); answers with what comes next."""
         return await off_loop(_rate, name, await body(request, _RatingBody))
 
-    @router.post("/studies/{name}/undo", dependencies=[allow(Role.annotator, scope="admin")])
+    @router.post(
+        "/studies/{name}/undo",
+        dependencies=judges,
+        openapi_extra=body_schema(_NextBody),
+    )
     async def undo(name: str, request: Request) -> dict[str, Any]:
         """Take back the judge's latest vote or rating, and show it again."""
         asked = await body(request, _NextBody)

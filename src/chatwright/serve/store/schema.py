@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine
 
 from chatwright.serve.store.tables import Table
 
-# Blind terms of a text (see `sealing.Sealer.term`), separated by spaces; the row's number is that of
+# Blind terms of a text (`sealing.Sealer.term`), separated by spaces; the row's number is that of
 # `message_terms`. Terms are ASCII, so that the tokenizer has nothing to decide. The trigger also
 # runs where a row goes because its message, conversation or person does; it may not touch a virtual
 # table itself (`trusted_schema`), so it notes what is to go (`history.index.sweep`).

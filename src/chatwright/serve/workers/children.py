@@ -93,6 +93,8 @@ def serve_app(app: FastAPI, listening: socket.socket, **options: Any) -> None:
     """Serve until SIGINT or SIGTERM, then let requests end within a few seconds."""
     import uvicorn
 
+    from chatwright.serve.connections import connection_options
+
     # Accepted connections inherit it. asyncio sets it only for sockets that were made with the
     # protocol's number; without, each reply may wait 40 ms for the client's acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -109,6 +111,7 @@ def serve_app(app: FastAPI, listening: socket.socket, **options: Any) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
         proxy_headers=False,  # whom to believe is decided in `access.address_of`
+        **connection_options(),
         **options,
     )
     with suppress(KeyboardInterrupt):  # uvicorn shuts down in order, then passes the signal on

@@ -166,7 +166,6 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("person_id", sa.String(length=64), nullable=False),
         sa.Column("sealed_name", sa.LargeBinary(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("created_at", Moment(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
@@ -526,7 +525,6 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("message_id", sa.String(length=64), nullable=True),
         sa.Column("worker", sa.String(length=100), nullable=False),
         sa.Column("status", sa.String(length=10), nullable=False),
-        sa.Column("stop_asked", sa.Boolean(), nullable=False),
         sa.Column("created_at", Moment(timezone=True), nullable=False),
         sa.Column("alive_at", Moment(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -644,17 +642,6 @@ def upgrade() -> None:  # noqa: PLR0915
         )
         batch_op.create_index(batch_op.f("ix_message_terms_person_id"), ["person_id"], unique=False)
 
-    op.create_table(
-        "run_events",
-        sa.Column("run_id", sa.String(length=64), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.String(length=20), nullable=False),
-        sa.Column("sealed_data", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("fk_run_events_run_id_runs"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_run_events")),
-    )
     op.create_table(
         "side_by_side",
         sa.Column("id", sa.String(length=64), nullable=False),
