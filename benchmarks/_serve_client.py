@@ -1,6 +1,6 @@
 """The load of `serve.py`, in a process of its own: a small HTTP client that costs little.
 
-`python _serve_client.py PART SETTINGS`; the last line printed is JSON.
+`python _serve_client.py PART`, then a line of settings; the last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ async def _first(reply: Reply) -> bool:
 
 
 def main() -> None:
-    part, settings = sys.argv[1], json.loads(sys.argv[2])
+    part, settings = sys.argv[1], json.loads(sys.stdin.readline())
     if part == "mixed":
         from _serve_mixed import mixed
 

@@ -16,28 +16,9 @@ from typing import Any
 from _serve_client import ROOT, Api, chat
 
 WORDS = [
-    "river",
-    "stone",
-    "lamp",
-    "winter",
-    "garden",
-    "paper",
-    "engine",
-    "violin",
-    "harbour",
-    "copper",
-    "morning",
-    "bridge",
-    "letter",
-    "signal",
-    "forest",
-    "market",
-    "island",
-    "灯塔",
-    "天气",
-    "城市",
-]
-VANISHING = 0.01
+    "river", "stone", "lamp", "winter", "garden", "paper", "engine", "violin", "harbour", "copper",
+    "morning", "bridge", "letter", "signal", "forest", "market", "island", "灯塔", "天气", "城市",
+]  # fmt: skip
 _WAIT = 120.0  # seconds for answers that nobody waited for
 
 
@@ -65,8 +46,9 @@ class Tally:
 class Visitor:
     """One client after another, with the key of one person."""
 
-    def __init__(self, api: Api, model: str, tally: Tally, seed: int) -> None:
+    def __init__(self, api: Api, model: str, tally: Tally, *, vanishing: float, seed: int) -> None:
         self.api, self.model, self.tally = api, model, tally
+        self.vanishing = vanishing
         self.rng = random.Random(seed)
         self.accepted: list[Accepted] = []
 
@@ -100,7 +82,7 @@ class Visitor:
         return told
 
     async def talk(self) -> None:
-        """Ask, in a new conversation or on in one; one of a hundred leaves in the middle."""
+        """Ask, in a new conversation or on in one; some leave in the middle."""
         question = f"{self.words(3, 30)}?"
         body: dict[str, Any] = {
             "action": "ask", "text": question, "model": self.model,
@@ -114,7 +96,7 @@ class Visitor:
         if told is None:
             return
         one = Accepted(told["conversation_id"], told["answer_id"], question)
-        leaves = self.rng.randint(1, 4) if self.rng.random() < VANISHING else 0
+        leaves = self.rng.randint(1, 4) if self.rng.random() < self.vanishing else 0
         self.tally.vanished += bool(leaves)
         reply = await self.api.ask("GET", f"{ROOT}/runs/{told['run_id']}/events")
         self.tally.statuses[reply.status] += 1
@@ -138,7 +120,7 @@ class Visitor:
 
     async def api_chat(self) -> None:
         """OpenAI's API; here, too, some leave."""
-        if self.rng.random() < VANISHING:
+        if self.rng.random() < self.vanishing:
             body = {
                 "model": self.model, "stream": True, "max_tokens": 48,
                 "messages": [{"role": "user", "content": self.words(3, 30)}],
@@ -189,7 +171,13 @@ async def mixed(settings: dict[str, Any]) -> dict[str, Any]:
     """Let them all loose for `seconds`, then look whether everything is there."""
     tally = Tally()
     visitors = [
-        Visitor(Api(settings["url"], key), settings["model"], tally, seed=17 * number)
+        Visitor(
+            Api(settings["url"], key),
+            settings["model"],
+            tally,
+            vanishing=settings["vanishing"],
+            seed=17 * number,
+        )
         for number, key in enumerate(settings["keys"] * settings["each"])
     ]
     ends = time.monotonic() + settings["seconds"]

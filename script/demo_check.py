@@ -60,8 +60,9 @@ def ask(url: str, question: str) -> None:
 def main() -> int:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).parent / "chatwright"), "serve", "quickstart", "--no-accounts"]
-    with subprocess.Popen([*command, "--port", str(port)]) as server:
+    program = str(Path(sys.executable).parent / "chatwright")
+    command = [program, "serve", "quickstart", "--no-accounts", "--port", str(port)]
+    with subprocess.Popen(command) as server:
         try:
             wait_until_up(url, server)
             for question in QUESTIONS:

@@ -46,7 +46,8 @@ class Script:
     asides: int = 0
 
     def __call__(self, messages: Sequence[Message]) -> str:
-        question = next(m.content for m in reversed(messages) if m.role == "user")
+        said = (m.content for m in reversed(messages) if m.role == "user")
+        question = next(text for text in said if "<tool_response>" not in text)
         if question.startswith(("Write a title", "\u7528\u4e0d\u8d85\u8fc7\u5341\u4e2a\u5b57")):
             return self.title
         if question.startswith("Summarise the conversation"):
@@ -76,6 +77,7 @@ class PageHouse:
         context = self.browser.new_context(**asked)
         self.contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(15_000)
         self.watch(page)
         page.goto(self.address + path)
         if wait:
@@ -150,6 +152,9 @@ def page_house(folder: Path, **options: Any) -> Iterator[PageHouse]:
         "harbour": Assistant(
             engine, Knowledge.open(knowledge), AssistantSettings(name="harbour", title="Harbour")
         ),
+        "harbour-zh": Assistant(
+            engine, Knowledge.open(knowledge), AssistantSettings(name="harbour-zh")
+        ),
         "small": Assistant(small, None, AssistantSettings(name="small", title="Small model")),
     }
     served = [
@@ -165,9 +170,20 @@ def page_house(folder: Path, **options: Any) -> Iterator[PageHouse]:
             ),
             knowledge=knowledge,
         ),
+        Served(
+            name="harbour-zh",
+            kind="assistant",
+            title="\u6e2f\u53e3\u6307\u5357",
+            description="\u6839\u636e\u6e2f\u53e3\u6307\u5357\u56de\u7b54\u6f6e\u6c50\u548c\u505c\u6cca\u7684\u95ee\u9898\u3002",
+            examples=(
+                "\u5927\u6f6e\u7684\u65f6\u5019\u95f8\u95e8\u5f00\u653e\u591a\u4e45\uff1f",
+                "\u5341\u4e8c\u7c73\u7684\u8239\u505c\u6cca\u8d39\u662f\u591a\u5c11\uff1f",
+            ),
+            knowledge=knowledge,
+        ),
         Served(name="small", kind="model", title="Small model"),
     ]
-    registry = Registry(lambda: served, loaded.__getitem__)
+    registry = Registry(lambda: served, loaded.__getitem__, most_loaded=3)
     app = create_app(registry, store=open_store(None, folder=folder), **options)
     with chromium() as browser, running(app) as address:
         house = PageHouse(address, app, browser, script, engine, small)

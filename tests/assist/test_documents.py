@@ -62,6 +62,15 @@ def test_a_pdf_keeps_headings_pages_and_whole_paragraphs() -> None:
     assert (berths.headings, berths.page, berths.last_page) == (("泊位",), 3, 4)
 
 
+def test_radicals_in_a_pdf_become_the_letters_that_they_look_like() -> None:
+    # As Chromium prints: U+2F08 for U+4EBA, U+2ED3 for U+957F.
+    printed = pdf_of([["\u8239\u2ed3\u7684\u5de5\u2f08\u5728\u4e09\u2f49\u6765\u3002"]])
+    assert (
+        read_document("a.pdf", printed).text
+        == "\u8239\u957f\u7684\u5de5\u4eba\u5728\u4e09\u6708\u6765\u3002"
+    )
+
+
 def test_pages_of_passages_hold_for_a_long_pdf() -> None:
     """Every passage names the page on which its first words stand."""
     pages = [

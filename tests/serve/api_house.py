@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from chat_server import HTTP, running
-from chatwright.assist import Assistant, AssistantSettings
+from chatwright.assist import Assistant, AssistantSettings, Knowledge
 from chatwright.generate import Engine, SamplingParams
 from chatwright.generate.params import Constraint
 from chatwright.model import ModelConfig, Transformer
@@ -17,7 +18,7 @@ from chatwright.records import Message
 from chatwright.serve import Limits, Registry, Served, create_app
 from chatwright.tokenizer import Tokenizer
 
-__all__ = ["HTTP", "Saying", "plain", "serving", "tiny_engine"]
+__all__ = ["HTTP", "Saying", "plain", "saying_server", "serving", "tiny_engine"]
 
 SENTENCES = [
     "The harbour gate opens for three hours at spring tide, and for five at neap tide.",
@@ -62,6 +63,18 @@ def plain(engine: Any, name: str = "tiny", **sampling: Any) -> Assistant:
     """An assistant without knowledge that makes 8 tokens where nothing else is asked."""
     settings = {"temperature": 0.0, "max_tokens": 8, **sampling}
     return Assistant(engine, None, AssistantSettings(name, sampling=SamplingParams(**settings)))
+
+
+@contextmanager
+def saying_server(
+    saying: Saying, knowledge: Path, *, plain_name: str, max_tokens: int
+) -> Iterator[str]:
+    """`plain_name` without knowledge, and `harbour`, which answers from one passage."""
+    sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens)
+    settings = AssistantSettings("harbour", passages=1, max_words=10, sampling=sampling)
+    grounded = Assistant(saying, Knowledge.open(knowledge), settings)
+    with serving(plain(saying, plain_name, max_tokens=max_tokens), grounded) as address:
+        yield address
 
 
 class Saying:

@@ -66,8 +66,8 @@ def survives(here: House) -> Iterator[None]:
     """Afterwards the same process answers somebody else, and has not grown."""
     before = memory()
     yield
-    address, _, friend = here.address, *here.member()
-    assert HTTP.get(f"{address}/healthz").status_code == 200
+    friend = _friend(here.address, here)
+    assert HTTP.get(f"{here.address}/healthz").status_code == 200
     question = {"role": "user", "content": "When does the gate open?"}
     reply = friend.post("/v1/chat/completions", {"model": "harbour", "messages": [question]})
     assert reply.status_code == 200, reply.text
@@ -75,15 +75,48 @@ def survives(here: House) -> Iterator[None]:
     assert memory() - before < MOST_GROWTH
 
 
+_FRIENDS: dict[str, Browser] = {}
+
+
+def _friend(address: str, here: House) -> Browser:
+    """Somebody who has nothing to do with it."""
+    if address not in _FRIENDS:
+        _FRIENDS[address] = here.member()[1]
+    return _FRIENDS[address]
+
+
+def raw(
+    browser: Browser,
+    method: str,
+    path: str,
+    content: bytes = b"",
+    kind: str | None = "application/json",
+    **headers: str,
+) -> httpx.Response:
+    """A request whose body is exactly `content`."""
+    told = {**_headers(browser), **({"Content-Type": kind} if kind else {}), **headers}
+    reply = HTTP.request(method, _url(browser, path), content=content, headers=told)
+    HTTP.cookies.clear()
+    return reply
+
+
 def upload(browser: Browser, path: str, name: str, data: bytes, **fields: str) -> httpx.Response:
     """A file, as a form sends it."""
+    files = {"file": (name, data)}
+    reply = HTTP.post(_url(browser, path), files=files, data=fields, headers=_headers(browser))
+    HTTP.cookies.clear()
+    return reply
+
+
+def _url(browser: Browser, path: str) -> str:
+    return browser.base + (path if path.startswith(("/v1/", "/x/")) else ROOT + path)
+
+
+def _headers(browser: Browser) -> dict[str, str]:
     told = {"Origin": browser.base, "X-Forwarded-For": browser.address}
     if browser.cookies:
         told["Cookie"] = "; ".join(f"{k}={v}" for k, v in browser.cookies.items())
-    url = browser.base + (path if path.startswith("/v1/") else ROOT + path)
-    reply = HTTP.post(url, files={"file": (name, data)}, data=fields, headers=told)
-    HTTP.cookies.clear()
-    return reply
+    return told
 
 
 def made(reply: httpx.Response) -> dict[str, Any]:
@@ -93,7 +126,7 @@ def made(reply: httpx.Response) -> dict[str, Any]:
     return told
 
 
-def ask(browser: Browser, text: str, **more: Any) -> tuple[dict[str, Any], str]:
+def ask(browser: Browser, text: str | None, **more: Any) -> tuple[dict[str, Any], str]:
     """Ask, and read all events: what the request told, and the stream."""
     told = made(browser.post("/answers", {"text": text, "model": "harbour", **more}))
     return told, browser.get(f"/runs/{told['run_id']}/events").text

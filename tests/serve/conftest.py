@@ -10,8 +10,9 @@ import openai
 import pytest
 
 from accounts_server import House, house
-from chat_server import ScriptedEngine, build_corpus, running, scripted
+from chat_server import ScriptedEngine, build_corpus, running, scripted, until
 from chatwright.serve import Limits, create_app
+from chatwright.serve.limits import Rate
 
 
 @pytest.fixture(scope="session")
@@ -19,17 +20,35 @@ def knowledge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_corpus(tmp_path_factory.mktemp("workspace"))
 
 
-@pytest.fixture
-def engine() -> ScriptedEngine:
+def _scripted_engine() -> ScriptedEngine:
     return ScriptedEngine(lambda _: "The gate opens for three hours [1]. 是的。")
 
 
-@pytest.fixture
-def server(engine: ScriptedEngine, knowledge: Path) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def scripted_server(knowledge: Path) -> Iterator[tuple[ScriptedEngine, str]]:
+    """One server for all tests that ask it something: making one costs more than most of them."""
+    engine = _scripted_engine()
     registry, _ = scripted(engine, knowledge)
-    limits = Limits(body_bytes=50_000, messages=20, max_tokens=500, active=3, stall_seconds=1)
+    rates = {group: Rate(1e6, 1e6) for group in Limits().rates}  # counted in test_ratelimit.py
+    limits = Limits(
+        body_bytes=50_000, messages=20, max_tokens=500, active=3, stall_seconds=1, rates=rates
+    )
     with running(create_app(registry, limits=limits)) as address:
-        yield address
+        yield engine, address
+
+
+@pytest.fixture
+def engine(scripted_server: tuple[ScriptedEngine, str]) -> ScriptedEngine:
+    """The server's engine as new: nothing was asked of it, and nothing is under way."""
+    one = scripted_server[0]
+    until(lambda: not one.active)
+    vars(one).update(vars(_scripted_engine()))
+    return one
+
+
+@pytest.fixture
+def server(scripted_server: tuple[ScriptedEngine, str], engine: ScriptedEngine) -> str:
+    return scripted_server[1]
 
 
 @pytest.fixture

@@ -8,34 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from starlette.requests import Request
+from known_people import Keys, move_in
 
 from chat_server import ScriptedEngine, running, scripted
 from chatwright.serve import Limits, create_app
 from chatwright.serve.access import Identity, Role, api_routes
-from chatwright.serve.errors import ApiError
 from chatwright.serve.feedback.routes import feedback_router
 from chatwright.serve.history.routes import history_router
 from chatwright.serve.history.store import add_message, create_chat, own_chat
 from chatwright.serve.service import NoRates, ServeOptions
 from chatwright.serve.store import Store, open_store
-from chatwright.serve.store.tables import Person
 
 ROOT = "/v1/chatwright"
 PEOPLE = {
     name: Identity(f"usr_{name}", name, Role(role), "key")
     for name, role in (("ann", "user"), ("bob", "user"), ("judge", "annotator"), ("root", "admin"))
 }
-
-
-class _Keys:
-    async def identify(self, request: Request) -> Identity | None:
-        told = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not told:
-            return None
-        if told not in PEOPLE:
-            raise ApiError(401, "this key is not known")
-        return PEOPLE[told]
 
 
 class Acts:
@@ -114,15 +102,8 @@ def house(folder: Path, limits: Limits | None = None) -> Iterator[House]:
         if not {route.path for route in api_routes(router.routes)} <= there:
             app.include_router(router)
     service = app.state.service
-    service.accounts, service.audit, service.rates = _Keys(), Acts(), NoRates()
-    with store.begin() as session:
-        for who in PEOPLE.values():
-            session.add(
-                Person(id=who.person_id, email=f"{who.name}@x.y", name=who.name, role=str(who.role))
-            )
-        session.flush()
-        for who in PEOPLE.values():
-            store.keys.sealer(session, who.person_id)
+    service.accounts, service.audit, service.rates = Keys(PEOPLE), Acts(), NoRates()
+    move_in(store, PEOPLE)
     with running(app) as address:
         inside = House(address, store, service.audit, folder)
         yield inside

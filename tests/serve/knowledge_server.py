@@ -11,16 +11,14 @@ from typing import Any
 import httpx
 import numpy as np
 from fastapi import FastAPI
-from starlette.requests import Request
+from known_people import Keys, move_in
 
 from chat_server import ScriptedEngine, running, scripted, until
 from chatwright.assist.hybrid import Meaning
 from chatwright.serve import create_app
 from chatwright.serve.access import SCOPES, Identity, Role
-from chatwright.serve.errors import ApiError
 from chatwright.serve.knowledge import Collections, KnowledgeLimits, knowledge_routers
 from chatwright.serve.service import ServeOptions
-from chatwright.serve.store.tables import Person
 
 PEOPLE = {
     name: Identity(f"usr_{name}", name, Role(role), "key", frozenset(scopes), f"key_{name}")
@@ -56,16 +54,6 @@ class WordVectors:
 
     def meaning(self, question: str) -> Meaning:
         return Meaning(self.embed_all([question], query=True)[0])
-
-
-class _Keys:
-    async def identify(self, request: Request) -> Identity | None:
-        told = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not told:
-            return None
-        if told not in PEOPLE:
-            raise ApiError(401, "no such key", code="invalid_key")
-        return PEOPLE[told]
 
 
 @dataclass
@@ -129,14 +117,8 @@ def knowing(
     if not wired:
         for router in knowledge_routers():
             app.include_router(router)
-    service.accounts = _Keys()
-    with service.store.begin() as session:
-        for name, who in PEOPLE.items():
-            session.add(
-                Person(
-                    id=who.person_id, email=f"{name}@example.org", name=name, role=who.role.value
-                )
-            )
+    service.accounts = Keys(PEOPLE)
+    move_in(service.store, PEOPLE)
     with running(app) as address:
         yield Knowing(address, app, vectors)
         service.collections.close()

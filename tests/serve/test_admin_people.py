@@ -50,15 +50,23 @@ def test_an_administrator_deletes_somebody_with_all_that_is_theirs(house_: House
     person, browser = house_.member("admin")
     invited = browser.post("/admin/invitations").json() if _open(admin) else {}
     with house_.store.begin() as session:
-        session.add(Collection(id="col_x", person_id=person.id, shared=True, sealed_name=b"x"))
-        house_.store.keys.sealer(session, "col_x")
+        for name, shared in (("col_own", False), ("col_all", True)):
+            row = Collection(id=name, person_id=person.id, shared=shared, sealed_name=b"x")
+            session.add(row)
+            house_.store.keys.sealer(session, name)
     assert admin.delete(f"/admin/people/{person.id}").status_code == 204
     assert browser.get("/me").status_code == 401
     assert admin.delete(f"/admin/people/{person.id}").status_code == 404
     with house_.store.begin() as session:
-        gone = (Person, person.id), (Key, person.id), (Key, "col_x"), (Collection, "col_x"), (
-            Invitation, invited["id"])  # fmt: skip
+        gone = (Person, person.id), (Key, person.id), (Key, "col_own"), (
+            Collection, "col_own"), (Invitation, invited["id"])  # fmt: skip
         assert [session.get(table, key) for table, key in gone] == [None] * 5
+        # What others read goes on, in the hands of an administrator.
+        passed_on = session.get(Collection, "col_all")
+        assert passed_on is not None
+        heir = session.get(Person, passed_on.person_id)
+        assert heir is not None and heir.role == "admin"
+        assert session.get(Key, "col_all") is not None
     log = admin.get(f"/admin/audit?action=person_deleted&actor={admin_person.id}").json()["data"]
     assert [line["target"] for line in log] == [person.id]
 

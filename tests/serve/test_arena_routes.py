@@ -312,13 +312,11 @@ def test_the_program_serves_the_workspaces_studies(tmp_path: Path) -> None:
     make_study(tmp_path).close()
     weights = tmp_path / "never-loaded.gguf"
     weights.touch()
-    with serving(tmp_path / "place", str(weights)) as (process, address):
+    with serving(tmp_path / "place", str(weights)) as started:
+        address = started.address
         until(lambda: is_up(address), seconds=30)
         root = f"{address}/v1/chatwright/arena/studies"
         assert [study["name"] for study in HTTP.get(root).json()["data"]] == ["harbour"]
         assert post(f"{root}/harbour/next", judge="Ada", form="compare").json()["task"]
-        process.send_signal(signal.SIGTERM)
-        # Not `communicate`, which would miss what `serving` has read ahead of its first line.
-        assert process.stdout is not None and process.stderr is not None
-        out, errors = process.stdout.read(), process.stderr.read()
-        assert process.wait(20) == 0 and f"Judging    {address}/arena" in out, errors
+        code, printed, errors = started.stop(signal.SIGTERM)
+        assert code == 0 and f"Judging    {address}/arena" in printed, errors

@@ -107,6 +107,7 @@ def test_what_is_refused(server: Knowing, body: dict[str, Any], param: str) -> N
 def test_an_unknown_model_and_a_missing_key(server: Knowing) -> None:
     got = server.ask("ann", "POST", "/v1/embeddings", json={"model": "gpt-9", "input": "a"})
     assert got.status_code == 404
+    assert "use multilingual-e5-small" in got.json()["error"]["message"]
     body = {"model": MODEL_NAME, "input": "a"}
     assert server.ask(None, "POST", "/v1/embeddings", json=body).status_code == 401
     assert server.ask("narrow", "POST", "/v1/embeddings", json=body).status_code == 403

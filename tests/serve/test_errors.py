@@ -51,7 +51,7 @@ def refused(reply: httpx.Response, status: int) -> dict[str, Any]:
         ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"frequency_penalty": -2.1}, "frequency_penalty"),
         ({"logit_bias": {"50": 101}}, "logit_bias.50"),
-        ({"logit_bias": {"the": 1}}, "logit_bias.the.[key]"),
+        ({"logit_bias": {"the": 1}}, "logit_bias.the"),
         ({"logit_bias": [1]}, "logit_bias"),
         ({"logit_bias": {str(i): 1 for i in range(1001)}}, "logit_bias"),
         ({"min_p": 1.1}, "min_p"),

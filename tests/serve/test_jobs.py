@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs` by the official client: real training of a tiny model, and chatting to it."""
+"""`/v1/fine_tuning/jobs` by the official client: a tiny model is really trained and answers."""
 
 from __future__ import annotations
 

@@ -9,11 +9,8 @@ from typing import Any
 
 import openai
 import pytest
-from api_house import HTTP, Saying, plain, serving, tiny_engine
+from api_house import HTTP, Saying, saying_server, tiny_engine
 from pydantic import BaseModel
-
-from chatwright.assist import Assistant, AssistantSettings, Knowledge
-from chatwright.generate import SamplingParams
 
 QUESTION = "How long does the gate open at spring tide?"
 WORDS = "Three hours [1]. \u4e09\u4e2a\u5c0f\u65f6\u3002"
@@ -35,10 +32,7 @@ def saying() -> Iterator[Saying]:
 
 @pytest.fixture(scope="module")
 def address(saying: Saying, knowledge: Path) -> Iterator[str]:
-    sampling = SamplingParams(temperature=0.0, max_tokens=200)
-    settings = AssistantSettings("harbour", passages=1, max_words=10, sampling=sampling)
-    grounded = Assistant(saying, Knowledge.open(knowledge), settings)
-    with serving(plain(saying, "plain", max_tokens=200), grounded) as address:
+    with saying_server(saying, knowledge, plain_name="plain", max_tokens=200) as address:
         yield address
 
 

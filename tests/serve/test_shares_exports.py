@@ -25,7 +25,7 @@ from chatwright.serve.history.chatgpt_form import dump_chatgpt, load_chatgpt
 from chatwright.serve.history.content import Content
 from chatwright.serve.history.imports import read_import
 from chatwright.serve.history.markdown import to_markdown
-from chatwright.serve.history.native import BadConversation, Parcel, dump, envelope, load
+from chatwright.serve.history.native import FORMAT, VERSION, BadConversation, Parcel, dump, load
 from chatwright.serve.history.store import Turn
 from chatwright.serve.store.tables import Person
 
@@ -87,11 +87,15 @@ def _parcels(draw: st.DrawFn) -> Parcel:
     )
 
 
+def _file(conversations: list[dict[str, Any]]) -> bytes:
+    told = {"format": FORMAT, "version": VERSION, "conversations": conversations}
+    return json.dumps(told, ensure_ascii=False).encode()
+
+
 @settings(deadline=None, max_examples=20)
 @given(_parcels())
 def test_our_form_brings_back_everything(parcel: Parcel) -> None:
-    text = json.dumps(envelope([dump(parcel)]), ensure_ascii=False)
-    ((kind, back),) = read_import(text.encode())
+    ((kind, back),) = read_import(_file([dump(parcel)]))
     assert kind == "chatwright" and isinstance(back, Parcel)
     back.id = parcel.id
     assert back == parcel
@@ -279,8 +283,7 @@ def test_a_bad_conversation_is_told_and_the_others_are_taken(bad: Any) -> None:
     with pytest.raises(BadConversation):
         load(bad)
     good = dump(_small("good"))
-    body = json.dumps(envelope([good, bad, good])).encode()
-    made = list(read_import(body))
+    made = list(read_import(_file([good, bad, good])))
     assert [isinstance(one, Parcel) for _, one in made] == [True, False, True]
     assert isinstance(made[1][1], str) and "xxx" not in made[1][1]
 

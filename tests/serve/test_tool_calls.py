@@ -9,10 +9,9 @@ from typing import Any
 
 import openai
 import pytest
-from api_house import HTTP, Saying, plain, serving, tiny_engine
+from api_house import HTTP, Saying, saying_server, tiny_engine
 
-from chatwright.assist import Assistant, AssistantSettings, Knowledge
-from chatwright.generate import Engine, SamplingParams
+from chatwright.generate import Engine
 
 USER = {"role": "user", "content": "When does the gate open at spring tide?"}
 PARAMETERS = {
@@ -43,10 +42,7 @@ def saying(engine: Engine) -> Saying:
 
 @pytest.fixture(scope="module")
 def address(saying: Saying, knowledge: Path) -> Iterator[str]:
-    sampling = SamplingParams(temperature=0.0, max_tokens=300)
-    settings = AssistantSettings("harbour", passages=1, max_words=10, sampling=sampling)
-    grounded = Assistant(saying, Knowledge.open(knowledge), settings)
-    with serving(plain(saying, "tool", max_tokens=300), grounded) as address:
+    with saying_server(saying, knowledge, plain_name="tool", max_tokens=300) as address:
         yield address
 
 
@@ -100,9 +96,7 @@ def test_a_forced_call_is_valid_whatever_the_model_would_say(
     client: openai.OpenAI, choice: Any
 ) -> None:
     tools = [WEATHER]  # the engine's own words: random ones, held to the schema
-    reply = client.chat.completions.create(
-        **{**ASK, "tools": tools}, tool_choice=choice, parallel_tool_calls=False
-    )
+    reply = client.chat.completions.create(**{**ASK, "tools": tools}, tool_choice=choice)
     [call] = reply.choices[0].message.tool_calls
     assert json.loads(call.function.arguments)["city"] in ("Paris", "\u5317\u4eac")
     assert reply.choices[0].finish_reason == "tool_calls"

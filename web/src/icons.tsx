@@ -1,7 +1,7 @@
 /** Line icons, 20 × 20, drawn for this page. */
 import type { ComponentChildren } from "preact";
 
-function Icon(props: { children: ComponentChildren }) {
+export function Icon(props: { children: ComponentChildren }) {
   return (
     <svg class="icon" viewBox="0 0 20 20" aria-hidden="true" focusable="false">
       {props.children}

@@ -8,7 +8,7 @@ export const ADMIN = ["people", "usage", "feedback", "moderation", "audit", "ser
 export type AdminSection = (typeof ADMIN)[number];
 
 export type Place =
-  | { view: "chat"; id: string | null; temporary: boolean }
+  | { view: "chat"; id: string | null; temporary: boolean; message?: string }
   | { view: "shared"; token: string }
   | { view: "sign-in" }
   | { view: "setup" }
@@ -21,14 +21,16 @@ export type Place =
 
 /** What an address (path and query) asks for. */
 export function placeOf(address: string): Place {
-  const [path = "/", query = ""] = address.split(/[?#]/, 2);
+  const [rest = "", fragment = ""] = address.split("#", 2);
+  const [path = "/", query = ""] = rest.split("?", 2);
   const parts = path.split("/").filter(Boolean).map(decoded);
   const [first, second, third] = parts;
   const among = <T extends string>(all: readonly T[]): T | undefined => all.find((one) => one === (second ?? all[0]));
   if (first === undefined)
     return { view: "chat", id: null, temporary: new URLSearchParams(query).has("temporary") };
   if (third !== undefined) return { view: "nowhere" };
-  if (first === "c" && second) return { view: "chat", id: second, temporary: false };
+  if (first === "c" && second)
+    return { view: "chat", id: second, temporary: false, ...(fragment ? { message: fragment } : {}) };
   if (first === "shared" && second) return { view: "shared", token: second };
   if (first === "settings") {
     const section = among(SETTINGS);
@@ -56,7 +58,6 @@ const now = () =>
 const address = createStore(now());
 
 export const useAddress = () => useStore(address);
-export const currentPlace = () => placeOf(address.get());
 
 /** Go there without loading the page again. `replace`: the way back does not lead here. */
 export function navigate(to: string, options: { replace?: boolean } = {}): void {

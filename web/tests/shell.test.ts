@@ -13,7 +13,7 @@ test("addresses and what they ask for", () => {
   const chat = (id: string | null, temporary = false) => ({ view: "chat", id, temporary });
   assert.deepEqual(placeOf("/"), chat(null));
   assert.deepEqual(placeOf("/?temporary"), chat(null, true));
-  assert.deepEqual(placeOf("/c/cnv_1#msg_2"), chat("cnv_1"));
+  assert.deepEqual(placeOf("/c/cnv_1?x#msg_2"), { ...chat("cnv_1"), message: "msg_2" });
   assert.deepEqual(placeOf("/c/a%2Fb"), chat("a/b"));
   assert.deepEqual(placeOf("/shared/t0ken"), { view: "shared", token: "t0ken" });
   assert.deepEqual(placeOf("/settings"), { view: "settings", section: "general" });

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chatwright.cli.options import JsonOption, WorkspaceOption
+from chatwright.cli.options import DatabaseOption, JsonOption, WorkspaceOption
 from chatwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ def audit(
         typer.Option("--output", "-o", help="Write audit.json into this folder; an audit that was "
                      "cut off goes on from there."),
     ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(help="With `verify`: the service's database. Default: chat.db of the "
-                     "workspace.", envvar="CHATWRIGHT_DATABASE"),
-    ] = None,
+    database: DatabaseOption = None,
     expect: Annotated[
         str | None,
         typer.Option(metavar="LINE:HASH", help="With `verify`: a line as it was noted earlier."),

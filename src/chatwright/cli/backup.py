@@ -8,16 +8,7 @@ from typing import Annotated
 
 import typer
 
-from chatwright.cli.options import JsonOption, WorkspaceOption
-
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="CHATWRIGHT_DATABASE",
-        help="postgresql://… or sqlite:///… Default: chat.db in the workspace.",
-        show_default=False,
-    ),
-]
+from chatwright.cli.options import DatabaseOption, JsonOption, WorkspaceOption
 
 
 def backup(
@@ -33,15 +24,11 @@ def backup(
 
     Example: `chatwright backup chat-2026-11-26.jsonl.zst`
     """
+    from chatwright.cli.people import opened_store
     from chatwright.serve.operations.backup import back_up
-    from chatwright.serve.store import open_store
-    from chatwright.workspace import Workspace
 
-    store = open_store(database, folder=Workspace(workspace).root)
-    try:
+    with opened_store(database, workspace) as store:
         counts = back_up(store, path)
-    finally:
-        store.close()
     _tell("backed up", path, counts, json_out)
 
 

@@ -18,6 +18,15 @@ WorkspaceOption = Annotated[
         show_default=False,
     ),
 ]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The chat service's database: postgresql://… or sqlite:///…. "
+        "Default: chat.db in the workspace.",
+        envvar="CHATWRIGHT_DATABASE",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 

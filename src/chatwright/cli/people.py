@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from chatwright.cli.options import JsonOption, WorkspaceOption
+from chatwright.cli.options import DatabaseOption, JsonOption, WorkspaceOption
 from chatwright.errors import ChatwrightError, UsageError
 
 if TYPE_CHECKING:
@@ -26,14 +26,6 @@ people = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The service's database. Default: chat.db of the workspace.",
-        envvar="CHATWRIGHT_DATABASE",
-        show_default=False,
-    ),
-]
 EmailArgument = Annotated[str, typer.Argument(help="The e-mail address of the account.")]
 RoleType = Literal["user", "annotator", "admin"]
 

@@ -6,7 +6,6 @@ import errno
 import socket
 import threading
 import webbrowser
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ import typer
 from chatwright.cli.options import (
     CacheType,
     CacheTypeOption,
+    DatabaseOption,
     Weights,
     WeightsOption,
     WorkspaceOption,
@@ -80,14 +80,7 @@ def serve(
     sign_up: Annotated[
         SignUp, typer.Option(help="Who may make an account; administrators can change it.")
     ] = SignUp.invitation,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CHATWRIGHT_DATABASE",
-            help="postgresql://… or sqlite:///… Default: chat.db in the workspace.",
-            show_default=False,
-        ),
-    ] = None,
+    database: DatabaseOption = None,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="HTTP processes; one more holds the models.")
     ] = 1,
@@ -132,6 +125,7 @@ def serve(
     from chatwright.serve.service import ServeOptions
     from chatwright.serve.starting import (
         StartSettings,
+        chats_kept_apart,
         checked_public_url,
         make_app,
         make_registry,
@@ -181,6 +175,9 @@ def serve(
         app = make_app(settings, registry)
         link = _first_start_link(app, own_url or address)
         _print_addresses(console(), app, own_url or address, link)
+        apart = chats_kept_apart(app.state.service.store, accounts=accounts)
+        if apart is not None:
+            console().print(apart)
         if accounts and not loopback and tls is None and own_url is None:
             console().print(
                 "Careful: without TLS (--tls-cert, or a proxy and --public-url) passwords can be "
@@ -189,7 +186,10 @@ def serve(
         console().print("Ctrl-C stops.")
         opened = (link or address) if open_page else None
         if workers == 1:
-            run(app, listening, opened=opened, tls=tls)
+            from chatwright.serve.connections import serve_app
+
+            open_browser(opened)
+            serve_app(app, listening, tls=tls)
         else:
             from chatwright.serve.workers import run_fleet
 
@@ -246,8 +246,6 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # asyncio does it only for sockets of its own: without it each reply on a kept connection waits.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind((host, port))
         # Listening before the server is up: a browser opened now waits instead of failing.
@@ -291,39 +289,6 @@ def page_address(listening: socket.socket, *, tls: bool = False) -> str:
 def _is_loopback(listening: socket.socket) -> bool:
     host = str(listening.getsockname()[0])
     return host == "::1" or host.startswith("127.")
-
-
-def run(
-    app: FastAPI,
-    listening: socket.socket,
-    *,
-    opened: str | None = None,
-    tls: tuple[Path, Path] | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM, then let requests end within a few seconds."""
-    import uvicorn
-
-    from chatwright.serve.connections import connection_options
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.state.slots.stop()  # or each answer under way would hold the program up
-            await super().shutdown(sockets)
-
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,  # request lines may hold names of documents; nothing needs them
-        timeout_graceful_shutdown=3,
-        server_header=False,
-        proxy_headers=False,  # which proxy is believed is decided by `access.address_of`
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
-        **connection_options(),
-    )
-    open_browser(opened)
-    with suppress(KeyboardInterrupt):  # uvicorn shuts down in order, then passes the signal on
-        Server(config).run(sockets=[listening])
 
 
 def open_browser(address: str | None) -> None:

@@ -145,6 +145,7 @@ class Group(ABC):
         self.cancelled = False
         self.finished = False
         self.cached_tokens = 0  # prompt tokens that prefix reuse saved: set by the scheduler
+        self.on_event: Callable[[], None] = _nothing  # called in the scheduler's thread
         self.on_cancel: Callable[[], None] = (
             _nothing  # set by the scheduler: it looks at its next step
         )
@@ -177,6 +178,7 @@ class Group(ABC):
 
     def emit(self, piece: Piece) -> None:
         self.events.put(piece)
+        self.on_event()
 
     def finish(self) -> None:
         """Nothing comes after this; every answer's last piece has been emitted."""
@@ -187,6 +189,7 @@ class Group(ABC):
         if not self.finished:
             self.finished = True
             self.events.put(error)
+            self.on_event()
 
     def cancel(self) -> None:
         """Ask for the end, from any thread."""

@@ -269,6 +269,34 @@ class Request(Iterator[Piece]):
             self._completions[event.index] = event.completion
         return event
 
+    @property
+    def over(self) -> bool:
+        """Whether all has been read: every answer's last piece, or what went wrong."""
+        return self._error is not None or len(self._completions) == self._group.params.n
+
+    def when_ready(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when something more can be read: in the engine's thread, so it must be quick
+        and not raise. Of what is there already it is not told.
+        """
+        self._group.on_event = tell
+
+    def ready(self) -> list[Piece]:
+        """The pieces that nobody has read yet, without waiting for more.
+
+        Raises what went wrong with the request, once what came before it has been read.
+        """
+        found: list[Piece] = []
+        while len(self._completions) < self._group.params.n and not self._group.events.empty():
+            try:
+                found.append(next(self))
+            except Exception:
+                if found:
+                    break  # the next call raises it again
+                raise
+        if not found and self._error is not None:
+            raise self._error
+        return found
+
     def results(self) -> list[Completion]:
         """Wait for the end and return all n answers, whatever was read before.
 

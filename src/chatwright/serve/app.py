@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from chatwright.serve.accounts import add_accounts
 from chatwright.serve.arena import Studies, arena_router
 from chatwright.serve.assisting import Moderator, PersonTools, assisting_router
 from chatwright.serve.document import complete_document
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, short_name
 from chatwright.serve.feedback.routes import feedback_router
 from chatwright.serve.generation import Slots
 from chatwright.serve.history.routes import history_router
@@ -37,6 +39,8 @@ from chatwright.serve.store import Store, memory_store
 from chatwright.serve.usage import Meter, usage_router
 from chatwright.version import __version__
 from chatwright.workspace import Workspace
+
+log = logging.getLogger("chatwright.serve")
 
 
 def create_app(
@@ -73,14 +77,18 @@ def create_app(
         await retention.start()
         await service.jobs.start()
         yield
-        await service.jobs.close()
-        await retention.close()
-        await service.runs.close()
-        await service.meter.close()
-        await anyio.to_thread.run_sync(service.collections.close)
-        await anyio.to_thread.run_sync(registry.close)
-        await anyio.to_thread.run_sync(studies.close)
-        await anyio.to_thread.run_sync(store.close)
+        blocking = (service.collections.close, registry.close, studies.close, store.close)
+        for close in (
+            service.jobs.close,
+            retention.close,
+            service.runs.close,
+            service.meter.close,
+            *(partial(anyio.to_thread.run_sync, one) for one in blocking),
+        ):
+            try:
+                await close()
+            except Exception as error:  # a full disk must not keep the rest from ending well
+                log.error("at the end: %s", short_name(error), exc_info=error)
 
     app = FastAPI(
         title="Chatwright",
@@ -135,6 +143,12 @@ def create_app(
     return app
 
 
+_NOWHERE = {
+    404: ("there is nothing at this address", "not_found"),
+    405: ("this method is not allowed here", "method_not_allowed"),
+}
+
+
 def _add_error_handlers(app: FastAPI) -> None:
     """Everything that goes wrong is told in OpenAI's form."""
 
@@ -144,8 +158,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        message = {404: "there is nothing at this address", 405: "this method is not allowed here"}
-        told = ApiError(error.status_code, message.get(error.status_code, str(error.detail)))
+        message, code = _NOWHERE.get(error.status_code, (str(error.detail), None))
+        told = ApiError(error.status_code, message, code=code)
         return JSONResponse(told.body(), told.status, headers=dict(error.headers or {}))
 
     async def invalid(_: Request, error: Exception) -> Response:

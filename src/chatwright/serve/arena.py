@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
@@ -132,14 +132,14 @@ class _VoteBody(_Shape):
     choice: Literal["left", "right", "tie", "both_bad", "skip"]
     reasons: list[str] = Field(default=[], max_length=50)
     comment: str = Field(default="", max_length=4_000)
-    seconds: float | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0, le=10_000_000)
 
 
 class _RatingBody(_Shape):
     rating: str = Field(max_length=100)
-    scores: dict[str, int] = Field(max_length=20)
+    scores: dict[str, Annotated[int, Field(ge=0, le=1000)]] = Field(max_length=20)
     comment: str = Field(default="", max_length=4_000)
-    seconds: float | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0, le=10_000_000)
 
 
 def arena_router(studies: Studies, limits: Limits) -> APIRouter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import anyio
@@ -15,6 +16,8 @@ from chatwright.serve.limits import Limits
 B = TypeVar("B", bound=BaseModel)
 
 _DEEPEST = 64
+# How pydantic calls the members of a union: a tag of ours in brackets, or its own names.
+_TRIED = re.compile(r"[\[\]()]|^str$|^int$|^[A-Z]")
 
 
 class Body(BaseModel):
@@ -69,8 +72,17 @@ def load_json(body: bytes) -> Any:
         value = from_json(body, allow_inf_nan=False)  # refuses what is nested very deeply itself
     except ValueError as error:
         raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from error
+    if nested_deeper(value, _DEEPEST):
+        raise ApiError(
+            400, f"the body is nested more than {_DEEPEST} levels deep", code="invalid_json"
+        )
+    return value
+
+
+def nested_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than `levels` deep. Without recursion."""
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(levels):
         level = [
             inner
             for one in level
@@ -78,17 +90,20 @@ def load_json(body: bytes) -> Any:
             for inner in (one.values() if isinstance(one, dict) else one)
         ]
         if not level:
-            return value
-    raise ApiError(400, f"the body is nested more than {_DEEPEST} levels deep", code="invalid_json")
+            return False
+    return True
 
 
 def first_problem(error: ValidationError) -> ApiError:
-    """The first thing wrong, by field; the value itself is not repeated."""
+    """The first thing wrong, by field; the value itself is not repeated.
+
+    Which of several shapes was tried is no part of a field's name.
+    """
     detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    param = ".".join(str(part) for part in detail["loc"])
-    return ApiError(
-        400, f"{param or 'body'}: {detail['msg']}", param=param or None, code="invalid_value"
-    )
+    parts = [str(part) for part in detail["loc"]]
+    param = ".".join(part for part in parts if not _TRIED.search(part))
+    message = f"{param or 'body'}: {detail['msg']}"
+    return ApiError(400, message, param=param or None, code="invalid_value")
 
 
 def body_schema(shape: type[BaseModel]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+import time
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -41,9 +44,20 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         headers = {"Retry-After": "2"} if self.status in (429, 503) else {}
+        if self.code == "insufficient_quota":  # there is more at midnight UTC
+            headers["Retry-After"] = str(86_400 - int(time.time()) % 86_400)
         if self.status == 401 and self.code in _BEARER:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 11.6.1
         return JSONResponse(self.body(), self.status, headers)
+
+
+def not_found(what: str, *, code: str | None = None, param: str | None = None) -> ApiError:
+    """404, the same for what was never there and for what is somebody else's.
+
+    `code` is `<what>_not_found` where none is given.
+    """
+    code = code or f"{what.replace(' ', '_')}_not_found"
+    return ApiError(404, f"there is no such {what}", param=param, code=code)
 
 
 # What OpenAI calls the setting that the engine found wrong.
@@ -59,7 +73,8 @@ def as_api_error(error: BaseException, *, loading: bool = False) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if not isinstance(error, ChatwrightError):
-        return ApiError(500, f"the server failed while answering ({type(error).__name__})")
+        told = f"the server failed while answering ({type(error).__name__})"
+        return _storage_error(error) or ApiError(500, told)
     if loading:
         return ApiError(503, f"the model cannot be loaded: {_plain(error)}", code="model_not_ready")
     if isinstance(error, ContextError):
@@ -67,6 +82,32 @@ def as_api_error(error: BaseException, *, loading: bool = False) -> ApiError:
     if isinstance(error, UsageError):
         return ApiError(400, _plain(error), param=_FIELDS.get(error.where or ""))
     return ApiError(500, _plain(error))
+
+
+def short_name(error: BaseException) -> str:
+    """An error for a line of the log: the code that callers get, or else its type."""
+    return as_api_error(error).code or type(error).__name__
+
+
+def _storage_error(error: BaseException) -> ApiError | None:
+    """A full disk, or a database that cannot be used now; None for any other error."""
+    cause = getattr(error, "orig", None)  # the driver's error, inside of SQLAlchemy's
+    number = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    state = getattr(cause, "sqlstate", None)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or number == sqlite3.SQLITE_FULL or state == "53100":
+        return ApiError(
+            507, "the server's disk is full, and nothing was saved; tell whoever runs it",
+            code="disk_full",
+        )  # fmt: skip
+    if number in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ApiError(503, "the database is busy; try again in a moment", code="database_busy")
+    if type(error).__name__ == "OperationalError":
+        return ApiError(
+            503, "the database cannot be used now, and nothing was saved; try again in a moment",
+            code="database_unavailable",
+        )  # fmt: skip
+    return None
 
 
 def _plain(error: ChatwrightError) -> str:

@@ -1,4 +1,4 @@
-"""One answer under way: the engine blocks a thread of its own, the event loop only listens."""
+"""One answer under way: a thread prepares it, and the event loop collects what the engine writes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from chatwright.assist import Answer, Assistant, Prepared
 from chatwright.generate import Completion, Piece, SamplingParams
 from chatwright.records import Message
 from chatwright.serve.errors import ApiError
+from chatwright.serve.rounds import Asked, can_be_asked, rounds_of
 
 Event = Prepared | Piece | Answer | Completion
 
 
 class Walk:
-    """Reads pieces in threads of its own; `await batch()` gives what has happened since.
+    """Reads pieces; `await batch()` gives what has happened since.
 
-    They wait in an unbounded queue (an answer has at most `max_tokens` pieces), so a client that
-    reads slowly never holds up the engine; the event loop is woken once for all that came in
-    between. `cancel()` returns at once and frees the engine's slot at its next step; `finished` is
-    set when the threads have let go of the engine.
+    Each walker runs in a thread of its own. Where the engine's pieces can be collected the thread
+    only begins, and the event loop goes on; it reads to the end those that must be waited for. They
+    wait in an unbounded queue (an answer has at most `max_tokens` pieces), so a client that reads
+    slowly never holds up the engine. `cancel()` returns at once and frees the engine's slot at its
+    next step; `finished` is set when nothing holds the engine any more.
     """
 
-    def __init__(self, walkers: Sequence[Callable[[], None]]) -> None:
+    def __init__(self, walkers: Sequence[Callable[[], _Collecting | None]]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._rounds = rounds_of(self._loop)
         self._items: deque[Event | BaseException] = deque()
         self._waking = False
         self._waiting: asyncio.Future[None] | None = None
@@ -75,17 +78,39 @@ class Walk:
             self._items.popleft()
         return found
 
-    def _walk(self, walker: Callable[[], None]) -> None:
+    def _walk(self, walker: Callable[[], _Collecting | None]) -> None:
+        reading = None
         try:
-            walker()
+            reading = walker()
         except BaseException as error:  # whatever it was, the caller must hear of it
             self._put(error)
-        finally:
+        if reading is None:
+            self._tell(self._end_one)
+        else:
+            self._tell(self._rounds.add, reading.pieces, reading.go_on)
+
+    def _end_one(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.finished.set()
+
+    def _read(self, pieces: Any, take: Callable[[Piece], None], answers: int) -> _Collecting | None:
+        """Give `take` each piece: now, or where they can be collected, in what is returned."""
+        if can_be_asked(pieces):
             with self._lock:
-                self._left -= 1
-                last = self._left == 0
-            if last:
-                self._tell(self.finished.set)
+                self._open.append(pieces)
+                cancelled = self._cancelled
+            if cancelled:
+                pieces.close()
+            return _Collecting(self, pieces, take, answers)
+        made = 0
+        with self._reading(pieces):
+            for piece in pieces:
+                take(piece)
+                made += piece.completion is not None
+        if made < answers:
+            raise RuntimeError("the engine ended without a completion")
+        return None
 
     @contextmanager
     def _reading(self, pieces: Any) -> Iterator[Any]:
@@ -106,6 +131,18 @@ class Walk:
             self._waking = True
             self._tell(self._wake)
 
+    @contextmanager
+    def _waking_once(self) -> Iterator[None]:
+        """In the event loop: wake the reader at the end, if anything was put within."""
+        before = len(self._items)
+        waking, self._waking = self._waking, True
+        try:
+            yield
+        finally:
+            self._waking = waking
+            if len(self._items) != before:
+                self._wake()
+
     def _wake(self) -> None:
         self._waking = False
         if self._waiting is not None:
@@ -117,6 +154,38 @@ class Walk:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             self.cancel()
+
+
+class _Collecting:
+    """Pieces that the event loop collects in its rounds."""
+
+    def __init__(
+        self, walk: Walk, pieces: Asked, take: Callable[[Piece], None], answers: int
+    ) -> None:
+        self._walk = walk
+        self.pieces = pieces
+        self._take = take
+        self._left = answers
+
+    def go_on(self) -> bool:
+        """Take what is there. True when nothing more will come."""
+        over = True
+        try:
+            with self._walk._waking_once():
+                for piece in self.pieces.ready():
+                    self._take(piece)
+                    self._left -= piece.completion is not None
+                over = self.pieces.over
+                if over:
+                    self.pieces.ready()  # raises what went wrong
+                    if self._left > 0:
+                        raise RuntimeError("the engine ended without a completion")
+        except Exception as error:
+            over = True
+            self._walk._put(error)
+        if over:
+            self._walk._end_one()
+        return over
 
 
 class Generation(Walk):
@@ -154,20 +223,17 @@ class Generation(Walk):
         messages: Sequence[Message],
         params: SamplingParams,
         tenant: str,
-    ) -> None:
+    ) -> _Collecting | None:
         prepared = assistant.prepare(messages, params)
         self._put(prepared)
-        made = 0
-        with self._reading(
-            assistant.engine.stream(prepared.messages, params, tenant=tenant)
-        ) as pieces:
-            for piece in pieces:
-                self._put(piece)
-                if piece.completion is not None:
-                    made += 1
-                    self._put(assistant.finish(prepared, piece.completion))
-        if made < self._answers:
-            raise RuntimeError("the engine ended without a completion")
+
+        def take(piece: Piece) -> None:
+            self._put(piece)
+            if piece.completion is not None:
+                self._put(assistant.finish(prepared, piece.completion))
+
+        pieces = assistant.engine.stream(prepared.messages, params, tenant=tenant)
+        return self._read(pieces, take, self._answers)
 
 
 class TextGeneration(Walk):
@@ -187,24 +253,21 @@ class TextGeneration(Walk):
         if complete is None:
             raise ApiError(400, "this model only answers conversations", param="model")
 
-        def walker(number: int, prompt: str | list[int]) -> Callable[[], None]:
+        def walker(number: int, prompt: str | list[int]) -> Callable[[], _Collecting | None]:
             return lambda: self._continue(
                 number * params.n, complete(prompt, params, tenant=tenant), params.n
             )
 
         super().__init__([walker(number, prompt) for number, prompt in enumerate(prompts)])
 
-    def _continue(self, first: int, stream: Any, answers: int) -> None:
-        made = 0
-        with self._reading(stream) as pieces:
-            for piece in pieces:
-                index = first + piece.index
-                self._put(replace(piece, index=index))
-                if piece.completion is not None:
-                    made += 1
-                    self._put(replace(piece.completion, index=index))
-        if made < answers:
-            raise RuntimeError("the engine ended without a completion")
+    def _continue(self, first: int, pieces: Any, answers: int) -> _Collecting | None:
+        def take(piece: Piece) -> None:
+            index = first + piece.index
+            self._put(replace(piece, index=index))
+            if piece.completion is not None:
+                self._put(replace(piece.completion, index=index))
+
+        return self._read(pieces, take, answers)
 
 
 def _release(waiting: asyncio.Future[None]) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatwright.serve.errors import ApiError, as_api_error
+from chatwright.serve.errors import ApiError, as_api_error, short_name
 
 log = logging.getLogger("chatwright.serve")
 
@@ -106,7 +106,7 @@ class Guard:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            log.error("a request failed: %s", type(error).__name__, exc_info=error)
+            log.error("a request failed: %s", short_name(error), exc_info=error)
             if started:
                 raise
             await as_api_error(error).response()(scope, receive, send_with_headers)

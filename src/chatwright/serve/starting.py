@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from chatwright.serve.registry import Registry
+    from chatwright.serve.store import Store
 
 _WEAKEST = 16  # characters of a secret that is given to us
 
@@ -70,6 +71,35 @@ def make_app(settings: StartSettings, registry: Registry) -> FastAPI:
         store=open_store(settings.database, folder=workspace.root),
         options=settings.options,
     )
+
+
+def chats_kept_apart(store: Store, *, accounts: bool) -> str | None:
+    """What to tell whoever starts the server about chats that this way of running does not show.
+
+    What was said without accounts belongs to nobody who could sign in, and the other way round.
+    """
+    from sqlalchemy import func, select
+
+    from chatwright.serve.access import LOCAL_PERSON
+    from chatwright.serve.store.tables import Chat, Person
+
+    with store.reading() as session:
+        if accounts:
+            counted = select(func.count()).where(Chat.person_id == LOCAL_PERSON)
+            chats = session.scalar(counted)
+            if not chats:
+                return None
+            return (
+                f"{chats} chat{'s' * (chats > 1)} made with --no-accounts will not show to those "
+                "who sign in. To take them along, start with --no-accounts once more, export them "
+                "(Settings, Data), and import that file when signed in."
+            )
+        if session.scalar(select(Person.id).where(Person.id != LOCAL_PERSON).limit(1)) is None:
+            return None
+        return (
+            "People have accounts here. What they wrote is kept, and shows again without "
+            "--no-accounts."
+        )
 
 
 def networks(told: Iterable[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from chatwright.serve.access import Identity, Role, allow
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, short_name
 from chatwright.serve.service import service_of
 from chatwright.serve.store import Store
 from chatwright.serve.store.tables import Person, ServerValue, Usage
@@ -106,13 +106,17 @@ class Meter:
         self._waiting[row] = tuple(a + b for a, b in zip(before, counts, strict=True))  # type: ignore[assignment]
 
     async def _write_soon(self) -> None:
+        failing = False
         while self._waiting:
             await asyncio.sleep(_WRITE_SECONDS)
             try:
                 with anyio.CancelScope(shield=True):
                     await self.flush()
+                failing = False
             except Exception as error:  # the database is away: nothing is lost, it is tried again
-                log.error("usage could not be written: %s", type(error).__name__)
+                if not failing:  # said once, not every second
+                    log.error("usage could not be written: %s", short_name(error))
+                failing = True
 
 
 def today() -> str:

@@ -2,13 +2,13 @@
 import { useState } from "preact/hooks";
 import * as account from "../clients/account";
 import { exportAll } from "../clients/history";
-import { ServerError } from "../http";
 import { changeMe, type Person, type Session } from "../session";
 import { openDialog } from "../shell/conversation-menu";
 import { deleteAll } from "../shell/history-store";
 import { Button, confirm, Dialog, Field, toast, Toggle } from "../shell/parts";
-import { attempt, problemText } from "../shell/problem";
+import { attempt } from "../shell/problem";
 import { Part } from "../shell/sections";
+import { useSending } from "../shell/sending";
 import { AllShares } from "../shell/share";
 import { useShell } from "../strings-shell";
 import { useWords } from "./strings";
@@ -95,23 +95,13 @@ export function PasswordDialog(props: {
 }) {
   const words = useWords();
   const [password, setPassword] = useState("");
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
-
-  async function send(event: Event) {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setProblem("");
-    try {
+  const { busy, problem, onSubmit } = useSending(
+    async () => {
       await props.onSend(password);
       props.onDone();
-    } catch (error) {
-      const wrong = error instanceof ServerError && error.code === "wrong_password";
-      setProblem(wrong ? words.wrongPassword : problemText(error));
-      setBusy(false);
-    }
-  }
+    },
+    (refused) => (refused.code === "wrong_password" ? words.wrongPassword : undefined),
+  );
 
   return (
     <Dialog
@@ -127,7 +117,7 @@ export function PasswordDialog(props: {
         </>
       }
     >
-      <form id="password-form" class="stack" onSubmit={send}>
+      <form id="password-form" class="stack" onSubmit={onSubmit}>
         <p>{props.text}</p>
         {props.needed ? (
           <Field

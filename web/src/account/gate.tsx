@@ -1,15 +1,14 @@
 /** What stands before the chat: setting up, signing in, making an account. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import * as api from "../clients/account";
-import { ServerError } from "../http";
 import { Logo } from "../icons";
 import type { Place } from "../router";
 import type { Session } from "../session";
 import { setLanguage, setThemeChoice, useTheme } from "../settings";
 import { otherLanguage } from "../shell/preferences";
 import { Button, Field, IconButton } from "../shell/parts";
-import { problemText } from "../shell/problem";
+import { useSending } from "../shell/sending";
 import { MoonIcon, SunIcon } from "../icons";
 import { useShell } from "../strings-shell";
 import { useWords } from "./strings";
@@ -131,32 +130,25 @@ export function SignInForm(props: { session: Session; email?: string; onDone: ()
   const [password, setPassword] = useState("");
   const [code, setCode] = useState("");
   const [second, setSecond] = useState(false);
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
-  const alive = useRef(true);
-  useEffect(() => () => void (alive.current = false), []);
-
-  async function send(event: Event) {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setProblem("");
-    try {
+  const { busy, problem, onSubmit, forget } = useSending(
+    async () => {
       await api.signIn({ email: email.trim(), password, ...(second ? { code: code.replace(/\s/g, "") } : {}) });
       props.onDone();
-    } catch (error) {
-      const told = error instanceof ServerError ? error.code : "";
-      if (told === "second_factor_required" && !second) setSecond(true);
-      else if (second && ["second_factor_required", "invalid_code", "invalid_credentials"].includes(told))
-        setProblem(words.wrongCode);
-      else setProblem(told === "invalid_credentials" ? words.wrong : problemText(error));
-    }
-    if (alive.current) setBusy(false);
-  }
+    },
+    (refused) => {
+      if (refused.code === "second_factor_required" && !second) {
+        setSecond(true);
+        return "";
+      }
+      if (second && ["second_factor_required", "invalid_code", "invalid_credentials"].includes(refused.code))
+        return words.wrongCode;
+      return refused.code === "invalid_credentials" ? words.wrong : undefined;
+    },
+  );
 
   if (second)
     return (
-      <form class="gate-form" onSubmit={send}>
+      <form class="gate-form" onSubmit={onSubmit}>
         <p class="gate-text">{words.codeText}</p>
         <Field
           key="code"
@@ -178,7 +170,7 @@ export function SignInForm(props: { session: Session; email?: string; onDone: ()
           onClick={() => {
             setSecond(false);
             setCode("");
-            setProblem("");
+            forget();
           }}
         >
           {words.back}
@@ -187,7 +179,7 @@ export function SignInForm(props: { session: Session; email?: string; onDone: ()
     );
   return (
     <>
-      <form class="gate-form" onSubmit={send}>
+      <form class="gate-form" onSubmit={onSubmit}>
         <Field
           label={words.email}
           type="email"
@@ -237,26 +229,16 @@ function AccountForm(props: { onSend: (account: api.NewAccount) => Promise<unkno
   const [name, setName] = useState("");
   const [email, setEmail] = useState("");
   const [password, setPassword] = useState("");
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
-
-  async function send(event: Event) {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setProblem("");
-    try {
+  const { busy, problem, onSubmit } = useSending(
+    async () => {
       await props.onSend({ name: name.trim(), email: email.trim(), password });
       props.onDone();
-    } catch (error) {
-      const refused = error instanceof ServerError && [401, 403, 404, 410].includes(error.status);
-      setProblem(refused ? words.tokenWrong : problemText(error));
-      setBusy(false);
-    }
-  }
+    },
+    (refused) => ([401, 403, 404, 410].includes(refused.status) ? words.tokenWrong : undefined),
+  );
 
   return (
-    <form class="gate-form" onSubmit={send}>
+    <form class="gate-form" onSubmit={onSubmit}>
       <Field label={words.name} value={name} onInput={setName} autoComplete="name" autoFocus maxLength={200} required />
       <Field
         label={words.email}

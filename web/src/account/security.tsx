@@ -3,12 +3,12 @@ import { useState } from "preact/hooks";
 import * as api from "../clients/account";
 import { save as saveFile } from "../clients/history";
 import { useFormat } from "../format";
-import { ServerError } from "../http";
 import { loadSession, type Person, type Session } from "../session";
 import { useLoaded } from "../shell/loaded";
 import { Button, Dialog, Field, toast, Waiting } from "../shell/parts";
-import { attempt, copyText, problemText } from "../shell/problem";
+import { attempt, copyText } from "../shell/problem";
 import { Part } from "../shell/sections";
+import { useSending } from "../shell/sending";
 import { useShell } from "../strings-shell";
 import { PasswordDialog } from "./data";
 import { QrCode } from "./qr";
@@ -31,31 +31,24 @@ function Password(props: { known: boolean }) {
   const [current, setCurrent] = useState("");
   const [next, setNext] = useState("");
   const [wrong, setWrong] = useState("");
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
-
-  async function send(event: Event) {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setWrong("");
-    setProblem("");
-    try {
+  const { busy, problem, onSubmit } = useSending(
+    async () => {
+      setWrong("");
       await api.changePassword(current, next);
       setCurrent("");
       setNext("");
       toast(words.passwordChanged);
-    } catch (error) {
-      const refused = error instanceof ServerError && error.code === "wrong_password";
-      if (refused) setWrong(words.wrongPassword);
-      else setProblem(problemText(error));
-    }
-    setBusy(false);
-  }
+    },
+    (refused) => {
+      if (refused.code !== "wrong_password") return undefined;
+      setWrong(words.wrongPassword);
+      return "";
+    },
+  );
 
   return (
     <Part title={words.changePassword}>
-      <form class="stack" onSubmit={send}>
+      <form class="stack" onSubmit={onSubmit}>
         <div class="grid-2">
           {props.known && (
             <Field
@@ -129,23 +122,11 @@ function SecondFactor(props: { person: Person }) {
 function TotpDialog(props: { start: api.TotpStart; onClose: () => void }) {
   const words = useWords();
   const [code, setCode] = useState("");
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
   const [codes, setCodes] = useState<string[] | null>(null);
-
-  async function send(event: Event) {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setProblem("");
-    try {
-      setCodes((await api.confirmTotp(code.replace(/\s/g, ""))).recovery_codes);
-    } catch (error) {
-      const wrong = error instanceof ServerError && [400, 401, 403].includes(error.status);
-      setProblem(wrong ? words.wrongCode : problemText(error));
-    }
-    setBusy(false);
-  }
+  const { busy, problem, onSubmit } = useSending(
+    async () => setCodes((await api.confirmTotp(code.replace(/\s/g, ""))).recovery_codes),
+    (refused) => ([400, 401, 403].includes(refused.status) ? words.wrongCode : undefined),
+  );
 
   function finish() {
     props.onClose();
@@ -198,7 +179,7 @@ function TotpDialog(props: { start: api.TotpStart; onClose: () => void }) {
         </>
       }
     >
-      <form id="totp" class="stack" onSubmit={send}>
+      <form id="totp" class="stack" onSubmit={onSubmit}>
         <p>{words.totpScan}</p>
         <QrCode svg={props.start.svg} modules={props.start.modules} label={words.totpPicture} />
         <div class="field">

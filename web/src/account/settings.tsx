@@ -20,8 +20,13 @@ export function Settings(props: { section: SettingsSection }) {
     { id: "memory", icon: <BrainIcon /> },
     { id: "personas", icon: <MaskIcon /> },
     { id: "data", icon: <DatabaseIcon /> },
-    { id: "security", icon: <ShieldIcon /> },
-    { id: "keys", icon: <KeyIcon /> },
+    // One person without an account has no password and needs no key.
+    ...(session?.mode === "local"
+      ? []
+      : [
+          { id: "security" as const, icon: <ShieldIcon /> },
+          { id: "keys" as const, icon: <KeyIcon /> },
+        ]),
   ];
   if (!session?.person) return null;
   const { person } = session;

@@ -14,7 +14,6 @@ const en = {
   passwordHint: "At least 10 characters. A few unrelated words are best.",
   name: "Name",
   code: "Code",
-  codeTitle: "Second factor",
   codeText: "Enter the six digits that your authenticator app shows, or one of your recovery codes.",
   wrong: "Email or password is wrong.",
   wrongCode: "This code is wrong or has expired.",
@@ -114,7 +113,6 @@ const en = {
   deleteAccountTitle: "Delete your account?",
   deleteAccountText: "Chats, memory, personas, files and keys go for good. Nobody can bring them back, the administrators neither.",
   deleteForGood: "Delete for good",
-  dangerous: "Deleting",
 
   // Security
   changePassword: "Change password",
@@ -196,7 +194,6 @@ const zh: typeof en = {
   passwordHint: "至少 10 个字符，用几个不相关的词最好。",
   name: "姓名",
   code: "验证码",
-  codeTitle: "两步验证",
   codeText: "请输入验证器应用显示的六位数字，或一个恢复码。",
   wrong: "邮箱或密码不正确。",
   wrongCode: "验证码不正确或已过期。",
@@ -290,7 +287,6 @@ const zh: typeof en = {
   deleteAccountTitle: "删除你的账户？",
   deleteAccountText: "对话、记忆、角色、文件和密钥将永久删除，任何人（包括管理员）都无法恢复。",
   deleteForGood: "永久删除",
-  dangerous: "删除",
 
   changePassword: "修改密码",
   currentPassword: "当前密码",
@@ -360,4 +356,3 @@ const zh: typeof en = {
 };
 
 export const useWords = words(en, zh);
-export type AccountWords = typeof en;

@@ -23,10 +23,14 @@ const PAGES: { id: AdminSection; icon: preact.ComponentChildren; view: () => pre
 
 export function Admin(props: { section: AdminSection }) {
   const words = useWords();
-  const role = useSession()?.person?.role ?? "user";
-  const pages = PAGES.filter((page) => role === "admin" || (role === "annotator" && page.annotator));
-  // The first page is people's; an annotator's first is feedback.
-  const current = pages.find((page) => page.id === props.section) ?? (role === "annotator" ? pages[0] : undefined);
+  const session = useSession();
+  const role = session?.person?.role ?? "user";
+  const pages = PAGES.filter((page) => role === "admin" || (role === "annotator" && page.annotator)).filter(
+    // One person alone has nobody to administer.
+    (page) => page.id !== "people" || session?.mode !== "local",
+  );
+  // The first page is people's; where it is not shown, the first of those that are.
+  const current = pages.find((page) => page.id === props.section) ?? (props.section === "people" ? pages[0] : undefined);
   if (!current)
     return (
       <main class="view-alone">

@@ -3,13 +3,13 @@ import { useEffect, useState } from "preact/hooks";
 import * as api from "../clients/admin";
 import type { Account } from "../clients/admin";
 import { useFormat } from "../format";
-import { ServerError } from "../http";
 import { useSession, type Role } from "../session";
 import { MoreIcon, PeopleIcon } from "../shell/icons";
 import { useLoaded } from "../shell/loaded";
 import { Avatar, Button, confirm, Dialog, EmptyState, Field, Menu, Select, toast, Waiting } from "../shell/parts";
-import { attempt, copyText, problemText } from "../shell/problem";
+import { attempt, copyText } from "../shell/problem";
 import { Part } from "../shell/sections";
+import { useSending } from "../shell/sending";
 import { useShell } from "../strings-shell";
 import { useWords } from "./strings";
 
@@ -279,28 +279,18 @@ function InviteDialog(props: { onClose: () => void }) {
   const [role, setRole] = useState<Role>("user");
   const [email, setEmail] = useState("");
   const [lasts, setLasts] = useState<(typeof LASTS)[number]>("7");
-  const [busy, setBusy] = useState(false);
   const [url, setUrl] = useState("");
-  const [problem, setProblem] = useState("");
-
-  async function make(event: Event) {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setProblem("");
-    try {
+  const { busy, problem, onSubmit } = useSending(
+    async () => {
       const made = await api.createInvitation({
         role,
         expires_in_days: Number(lasts),
         ...(email.trim() ? { email: email.trim() } : {}),
       });
       setUrl(new URL(made.url, location.origin).href);
-    } catch (error) {
-      const closed = error instanceof ServerError && error.code === "sign_up_closed";
-      setProblem(closed ? words.closedFirst : problemText(error));
-    }
-    setBusy(false);
-  }
+    },
+    (refused) => (refused.code === "sign_up_closed" ? words.closedFirst : undefined),
+  );
 
   if (url)
     return (
@@ -336,7 +326,7 @@ function InviteDialog(props: { onClose: () => void }) {
         </>
       }
     >
-      <form id="invite" class="stack" onSubmit={make}>
+      <form id="invite" class="stack" onSubmit={onSubmit}>
         <p>{words.inviteText}</p>
         <Select
           label={words.role}

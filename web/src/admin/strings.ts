@@ -24,7 +24,6 @@ const en = {
   nobody: "Nobody of that name",
   person: "Person",
   role: "Role",
-  roleOf: (name: string) => `Role of ${name}`,
   roles: { user: "Member", annotator: "Annotator", admin: "Administrator" } as Record<string, string>,
   status: "Status",
   quota: "Tokens a day",
@@ -63,7 +62,6 @@ const en = {
   noInvitations: "No open invitations.",
   anyone: "Anyone with the link",
   until: (date: string) => `until ${date}`,
-  usedOn: (date: string) => `used on ${date}`,
   takeBack: "Take back",
   takenBack: "The link no longer works.",
 
@@ -235,7 +233,6 @@ const zh: typeof en = {
   nobody: "没有找到",
   person: "成员",
   role: "身份",
-  roleOf: (name) => `${name}的身份`,
   roles: { user: "成员", annotator: "标注员", admin: "管理员" },
   status: "状态",
   quota: "每日 token",
@@ -274,7 +271,6 @@ const zh: typeof en = {
   noInvitations: "没有待使用的邀请。",
   anyone: "任何拿到链接的人",
   until: (date) => `有效至 ${date}`,
-  usedOn: (date) => `已于 ${date} 使用`,
   takeBack: "收回",
   takenBack: "链接已失效。",
 

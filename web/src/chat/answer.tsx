@@ -9,6 +9,7 @@ import { CopyButton } from "./code";
 import { ConnectionNotice, LeftOut, ModerationNotice, saysSimulated, SummaryNotice, ToolCall } from "./notices";
 import { listedSources } from "./progress";
 import type { Connection } from "./run";
+import { errorIn } from "./server-words";
 import { AnswerText } from "./text";
 import { CitationChip, SourceList } from "./sources";
 import type { Actions, Names } from "./turns";
@@ -20,6 +21,7 @@ interface AnswerProps {
   index: number;
   count: number;
   last: boolean;
+  found: boolean;
   busy: boolean;
   connection: Connection;
   names: Names;
@@ -34,7 +36,13 @@ export const AnswerView = memo(function AnswerView(props: AnswerProps) {
   const model = names.models.find((one) => one.id === message.model);
   const canContinue = props.last && !busy && (message.finish === "length" || message.status === "stopped") && message.text !== "";
   return (
-    <article class="answer" data-message={message.id} aria-label={model?.title ?? message.model ?? strings.answer} aria-busy={writing}>
+    <article
+      class={props.found ? "answer found" : "answer"}
+      data-message={message.id}
+      tabIndex={-1}
+      aria-label={model?.title ?? message.model ?? strings.answer}
+      aria-busy={writing}
+    >
       <AnswerBody message={message} names={names} connection={props.connection} onOpen={actions.open} onAppeal={actions.appeal} />
       {message.status === "failed" && <Problem message={message} busy={busy} onRetry={() => actions.regenerate(message.id)} />}
       {canContinue && (
@@ -195,10 +203,12 @@ function Footer(props: { message: Message; name: string }) {
 
 function Problem(props: { message: Message; busy: boolean; onRetry: () => void }) {
   const strings = useChatStrings();
+  const language = useLang();
   const { message } = props;
   const lost = message.errorCode === "connection_lost";
   const quota = message.errorCode === "insufficient_quota";
-  const said = lost ? strings.lost : quota ? strings.quota : message.error ? `${strings.failed} ${message.error}` : strings.failedPlain;
+  const known = lost ? strings.lost : quota ? strings.quota : errorIn(language, message.errorCode);
+  const said = known ?? (message.error ? `${strings.failed} ${message.error}` : strings.failedPlain);
   return (
     <div class="problem" role="alert">
       <p>{said}</p>

@@ -126,7 +126,11 @@ export const listModels = () => getList<Model>("/models");
 /** The tools, named in the page's language. */
 export async function listTools(language: string): Promise<Tool[]> {
   const tools = await getList<Omit<Tool, "title"> & { title: string | Record<string, string> }>("/tools");
-  return tools.map((tool) => ({ ...tool, title: localized(tool.title, language) || tool.name }));
+  return tools.map((tool) => {
+    const title = localized(tool.title, language) || tool.name;
+    // That it is a simulator is said by a badge of its own.
+    return { ...tool, title: tool.simulated ? title.replace(/\s*[(\uff08](simulated|\u6a21\u62df)[)\uff09]$/, "") : title };
+  });
 }
 
 function localized(title: string | Record<string, string>, language: string): string {

@@ -1,6 +1,6 @@
 /** The chat: one conversation, its composer, and everything under an answer. */
 import type { ComponentChildren } from "preact";
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { SlidersIcon } from "../icons";
 import { remember, rememberedModel } from "../settings";
 import { GhostIcon } from "../shell/icons";
@@ -31,6 +31,9 @@ export interface ChatViewProps {
   /** The conversation to show; null is a new one. It may change while the component stays mounted. */
   conversationId: string | null;
   temporary: boolean;
+  /** A message to go to and to mark; `onMessage` is told when that is done. */
+  message?: string | null;
+  onMessage?: () => void;
   session: Session;
   /** A new conversation was made by the first question: put its address in the bar, list it. */
   onConversation: (conversation: { id: string; title?: string }) => void;
@@ -53,6 +56,7 @@ export function ChatView(props: ChatViewProps) {
   const [dialog, setDialog] = useState<Dialogs>(null);
   const [twice, setTwice] = useState(false);
   const [asked, setAsked] = useState(0);
+  const [found, setFound] = useState<string | null>(null);
   const root = useRef<HTMLElement>(null);
   const names = useMemo(() => ({ models: choices.models ?? [], tools: choices.tools }), [choices.models, choices.tools]);
   const chosen = chooseModel(names.models, state.settings.model, rememberedModel());
@@ -67,6 +71,7 @@ export function ChatView(props: ChatViewProps) {
       if (!model.current) return;
       if (store.snapshot.settings.model !== model.current.id) store.configure({ model: model.current.id });
       setAsked((now) => now + 1);
+      setFound(null);
       void act();
       keepFocus();
     },
@@ -144,6 +149,18 @@ export function ChatView(props: ChatViewProps) {
 
   useEffect(fetchMarkdown, []);
 
+  // What a search found, on whichever branch it is.
+  useLayoutEffect(() => {
+    const wanted = props.message;
+    if (!wanted || state.state !== "ready" || state.id !== props.conversationId) return;
+    if (store.snapshot.tree.messages.has(wanted)) {
+      if (!store.snapshot.shown.some((one) => one.id === wanted)) store.show(wanted);
+      setFound(wanted);
+      setAsked((now) => now + 1);
+    }
+    props.onMessage?.();
+  }, [store, props.message, props.conversationId, state.state, state.id]);
+
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
@@ -193,7 +210,11 @@ export function ChatView(props: ChatViewProps) {
         </IconButton>
         {props.after}
       </header>
-      <Scroller label={strings.conversation} jump={`${props.conversationId && state.state === "ready" ? state.id : ""} ${asked}`}>
+      <Scroller
+        label={strings.conversation}
+        jump={`${props.conversationId && state.state === "ready" ? state.id : ""} ${asked}`}
+        target={found}
+      >
         {state.state === "failed" ? (
           <Failed missing={state.problem === "missing"} onRetry={() => void store.open(props.conversationId)} />
         ) : state.state === "loading" ? (
@@ -210,7 +231,15 @@ export function ChatView(props: ChatViewProps) {
         ) : (
           <>
             <h1 class="visually-hidden">{strings.conversation}</h1>
-            <MessageList shown={shown} versions={versions} live={state.live} pair={pairOf} names={names} actions={actions} />
+            <MessageList
+              shown={shown}
+              versions={versions}
+              live={state.live}
+              pair={pairOf}
+              found={found}
+              names={names}
+              actions={actions}
+            />
           </>
         )}
       </Scroller>

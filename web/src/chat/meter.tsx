@@ -29,7 +29,7 @@ export function ContextMeter(props: { share: number; usage: Usage; context: numb
         <circle class="meter-track" cx="9" cy="9" r="7" />
         <circle class="meter-part" cx="9" cy="9" r="7" stroke-dasharray={`${share * AROUND} ${AROUND}`} />
       </svg>
-      <span aria-hidden="true">{percent} %</span>
+      <span aria-hidden="true">{language === "zh" ? `${percent}%` : `${percent} %`}</span>
     </span>
   );
 }

@@ -4,9 +4,11 @@ import { ChevronIcon, NoteIcon, ToolIcon } from "../icons";
 import { CloudOffIcon, ShieldIcon } from "../shell/icons";
 import { Button, Dialog, Field, toast } from "../shell/parts";
 import { createStore, useStore } from "../store";
+import { useLang } from "../settings";
 import { useChatStrings } from "../strings-chat";
 import { appeal } from "./api";
 import type { Connection } from "./run";
+import { noteIn } from "./server-words";
 import type { Moderation, Summary, ToolUse } from "./types";
 
 /** The events that somebody at this page has objected to. */
@@ -153,12 +155,13 @@ export function saysSimulated(call: ToolUse): boolean {
 
 export function LeftOut(props: { notes: string[] }) {
   const strings = useChatStrings();
+  const language = useLang();
   return (
     <div class="left-out note" role="note" aria-label={strings.leftOut}>
       <NoteIcon />
       <div>
         {props.notes.map((note) => (
-          <p key={note}>{note}</p>
+          <p key={note}>{noteIn(language, note)}</p>
         ))}
       </div>
     </div>

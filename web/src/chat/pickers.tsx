@@ -1,8 +1,10 @@
 /** What answers: the model; and what it may use: tools and knowledge. */
 import { CheckIcon, ChevronIcon, ToolIcon } from "../icons";
 import { Menu, type MenuItem } from "../shell/parts";
+import { useLang } from "../settings";
 import { useChatStrings } from "../strings-chat";
 import { Popover } from "./popover";
+import { toolIn } from "./server-words";
 import type { Collection, Model, Settings, Tool } from "./types";
 
 export function ModelPicker(props: { models: Model[]; chosen: Model | null; onChoose: (id: string) => void }) {
@@ -50,6 +52,7 @@ export function ToolPicker(props: {
   onOpen: () => void;
 }) {
   const strings = useChatStrings();
+  const language = useLang();
   const { tools, collections, settings } = props;
   // What was chosen and is gone since then does not count.
   const chosenTools = (settings.tools ?? []).filter((name) => tools.some((tool) => tool.name === name));
@@ -66,7 +69,7 @@ export function ToolPicker(props: {
         <>
           <ToolIcon />
           <span class="wide-only">{strings.tools}</span>
-          {count > 0 && <span class="count">{count}</span>}
+          {count > 0 && <span class="count" data-count={count} />}
         </>
       }
     >
@@ -78,7 +81,7 @@ export function ToolPicker(props: {
             options={tools.map((tool) => ({
               id: tool.name,
               title: tool.title || tool.name,
-              detail: tool.description,
+              detail: toolIn(language, tool.name, tool.description),
               ...(tool.simulated ? { badge: strings.simulated } : {}),
             }))}
             chosen={chosenTools}

@@ -15,6 +15,7 @@ interface QuestionProps {
   message: Message;
   index: number;
   count: number;
+  found?: boolean;
   actions: Actions | null; // null: to read only
   busy: boolean;
 }
@@ -41,7 +42,7 @@ export const QuestionView = memo(function QuestionView(props: QuestionProps) {
       />
     );
   return (
-    <div class="question-frame" data-message={message.id}>
+    <div class={props.found ? "question-frame found" : "question-frame"} data-message={message.id} tabIndex={-1}>
       {message.attachments.length > 0 && (
         <ul class="files" aria-label={strings.attachments}>
           {message.attachments.map((file) => (

@@ -29,8 +29,9 @@ const TRIES = 12;
 export const LAST_KINDS = new Set(["done", "failed"]);
 
 /**
- * Every event of a run from `after` on, once and in order, until its last; connection changes between
- * them. Ends early when `signal` aborts. Throws `Gone`, and the last error after too many tries.
+ * Every event of a run from `after` on, once and in order, until its stream ends; connection changes
+ * between them. After the answer's last event a title may follow, and a connection lost then is not taken
+ * up again. Ends early when `signal` aborts. Throws `Gone`, and the last error after too many tries.
  */
 export async function* follow(
   run: string,
@@ -40,6 +41,7 @@ export async function* follow(
 ): AsyncGenerator<Heard> {
   let failures = 0;
   let told: Connection = "open";
+  let over = false;
   for (;;) {
     let problem: unknown = new Error("the stream ended early");
     try {
@@ -54,14 +56,15 @@ export async function* follow(
           after = event.id;
           failures = 0;
           yield { kind: "event", event };
-          if (LAST_KINDS.has(event.kind)) return;
+          over ||= LAST_KINDS.has(event.kind);
         }
       }
     } catch (error) {
+      if (over) return;
       if (error instanceof Gone) throw error;
       problem = error;
     }
-    if (signal.aborted) return;
+    if (signal.aborted || over) return;
     const online = wire.online();
     if (online) failures += 1;
     if (failures > TRIES) throw problem;

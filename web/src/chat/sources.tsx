@@ -3,10 +3,10 @@ import type { Source } from "./types";
 
 export function SourceList(props: { heading: string; sources: Source[]; onOpen: (source: Source) => void }) {
   return (
-    <section class="sources" aria-label={props.heading}>
+    <div class="sources" role="group" aria-label={props.heading}>
       <h2>{props.heading}</h2>
       <ol>
-        {props.sources.map((source) => (
+        {[...props.sources].sort((a, b) => a.number - b.number).map((source) => (
           <li key={source.number}>
             <button type="button" onClick={() => props.onOpen(source)}>
               <span class="chip" aria-hidden="true">
@@ -18,7 +18,7 @@ export function SourceList(props: { heading: string; sources: Source[]; onOpen: 
           </li>
         ))}
       </ol>
-    </section>
+    </div>
   );
 }
 

@@ -2,7 +2,7 @@
 import { ServerError } from "../http";
 import { asHistory, type AnswerRequest, type AnswerStarted, type ChatApi } from "./api";
 import { again, failed, grow } from "./progress";
-import { follow, Gone, type Connection } from "./run";
+import { follow, Gone, LAST_KINDS, type Connection } from "./run";
 import { add, EMPTY, path, remove, rename, switchTo, toTree, update, type Tree } from "./tree";
 import { fullMessage, type Attached, type Feedback, type Message, type Sent, type Settings } from "./types";
 
@@ -220,11 +220,17 @@ export class ChatStore {
     const { id } = this.#state;
     if (id === null) return;
     clearTimeout(this.#saving);
-    this.#saving = setTimeout(() => {
-      const { model, ...settings } = this.#state.settings;
-      if (this.#state.id !== id) return;
-      void this.api.change(id, { settings, ...(model ? { model } : {}) }).catch(() => undefined);
-    }, SAVE_MS);
+    this.#saving = setTimeout(() => this.#flushSettings(), SAVE_MS);
+  }
+
+  /** What was chosen a moment ago is kept now: the conversation is asked, or left. */
+  #flushSettings(): void {
+    const { id } = this.#state;
+    if (this.#saving === undefined || id === null) return;
+    clearTimeout(this.#saving);
+    this.#saving = undefined;
+    const { model, ...settings } = this.#state.settings;
+    void this.api.change(id, { settings, ...(model ? { model } : {}) }).catch(() => undefined);
   }
 
   #keepLeaf(): void {
@@ -247,6 +253,7 @@ export class ChatStore {
 
   async #start(request: AnswerRequest, question: string | null, answers: string[]): Promise<void> {
     const opening = this.#opening;
+    this.#flushSettings();
     const lives = answers.map((id) => {
       const live: Live = { run: "", abort: new AbortController(), stopWanted: false };
       this.#live.set(id, live);
@@ -289,7 +296,7 @@ export class ChatStore {
     if (isNew) {
       this.#untitled = true;
       this.told.onConversation({ id: started.conversation_id! });
-      this.#saveSettings();
+      if (Object.keys(this.#state.settings).length) this.#saveSettings();
     }
     await Promise.all(
       ids.map((id, index) => {
@@ -323,6 +330,8 @@ export class ChatStore {
 
   async #listen(id: string, live: Live): Promise<void> {
     const { signal } = live.abort;
+    const conversation = this.#state.id;
+    let over = false;
     try {
       for await (const heard of follow(live.run, this.api.wire, signal)) {
         if (live.untitled !== undefined) {
@@ -330,10 +339,21 @@ export class ChatStore {
           this.#title(live.untitled, heard.event.data?.title);
           break;
         }
+        if (over) {
+          if (heard.kind === "event" && heard.event.kind === "title") this.#title(conversation, heard.event.data?.title);
+          continue;
+        }
         if (this.#live.get(id) !== live) return;
         if (heard.kind === "connection") this.#tellLive(id, heard.state);
-        else if (heard.event.kind === "title") this.#title(this.#state.id, heard.event.data?.title);
+        else if (heard.event.kind === "title") this.#title(conversation, heard.event.data?.title);
         else this.#change(id, (answer) => (live.grow ?? grow)(answer, heard.event), heard.event.kind !== "text");
+        if (heard.kind === "event" && LAST_KINDS.has(heard.event.kind)) {
+          // The next question can be asked; only the conversation's title may still come.
+          over = true;
+          this.#left.add(live.abort);
+          this.#live.delete(id);
+          this.#tellLive();
+        }
       }
     } catch (error) {
       if (this.#live.get(id) !== live) return;
@@ -413,7 +433,7 @@ export class ChatStore {
     this.#live.clear();
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    clearTimeout(this.#saving);
+    this.#flushSettings();
   }
 
   #change(id: string, change: (message: Message) => Message, atOnce = true): void {

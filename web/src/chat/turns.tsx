@@ -34,10 +34,11 @@ export function MessageList(props: {
   versions: readonly Versions[];
   live: ReadonlyMap<string, Connection>;
   pair: readonly [Message, Message] | null;
+  found: string | null; // what a search led to: it is marked
   names: Names;
   actions: Actions;
 }) {
-  const { shown, versions, live, pair, names, actions } = props;
+  const { shown, versions, live, pair, found, names, actions } = props;
   const last = shown.length - 1;
   return (
     <>
@@ -50,6 +51,7 @@ export function MessageList(props: {
               message={message}
               index={at}
               count={ids.length}
+              found={message.id === found}
               actions={actions}
               busy={live.size > 0}
             />
@@ -64,6 +66,7 @@ export function MessageList(props: {
             index={at}
             count={ids.length}
             last={index === last}
+            found={message.id === found}
             busy={live.size > 0}
             connection={live.get(message.id) ?? "open"}
             names={names}

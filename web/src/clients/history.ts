@@ -47,8 +47,6 @@ const id = encodeURIComponent;
 export const listConversations = (query: ListQuery) =>
   getJson<{ data: Conversation[]; next: string | null }>("/conversations", { ...query });
 
-export const getConversation = (one: string) => getJson<Conversation>(`/conversations/${id(one)}`);
-
 export const changeConversation = (
   one: string,
   changes: Partial<Pick<Conversation, "title" | "folder_id" | "tags" | "pinned" | "archived">>,

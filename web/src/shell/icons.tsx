@@ -1,13 +1,5 @@
 /** Line icons of the shell, 20 × 20, drawn for this page. */
-import type { ComponentChildren } from "preact";
-
-function Icon(props: { children: ComponentChildren }) {
-  return (
-    <svg class="icon" viewBox="0 0 20 20" aria-hidden="true" focusable="false">
-      {props.children}
-    </svg>
-  );
-}
+import { Icon } from "../icons";
 
 export const ComposeIcon = () => <Icon><path d="M9 4H5.5A1.5 1.5 0 0 0 4 5.5v9A1.5 1.5 0 0 0 5.5 16h9a1.5 1.5 0 0 0 1.5-1.5V11M15.2 3.3l1.5 1.5-6.9 6.9-2.3.8.8-2.3z" /></Icon>;
 export const SearchIcon = () => <Icon><circle cx="9" cy="9" r="5" /><path d="M13 13l3.5 3.5" /></Icon>;
@@ -41,5 +33,4 @@ export const DatabaseIcon = () => <Icon><ellipse cx="10" cy="5" rx="6" ry="2" />
 export const SystemIcon = () => <Icon><rect x="3" y="4" width="14" height="9" rx="1.500" /><path d="M7.500 16.500h5M10 13v3.500" /></Icon>;
 export const FileIcon = () => <Icon><path d="M5.500 3h6l3.500 3.500V17h-9.500zM11.500 3v3.500H15" /></Icon>;
 export const BackIcon = () => <Icon><path d="M12 5l-5 5 5 5" /></Icon>;
-export const MenuIcon = () => <Icon><path d="M3.500 6h13M3.500 10h13M3.500 14h13" /></Icon>;
 export const WarnIcon = () => <Icon><path d="M10 3.500l7 12.500H3zM10 8.500v3.500M10 14v.1" /></Icon>;

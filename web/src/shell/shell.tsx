@@ -143,6 +143,8 @@ export function Shell(props: { session: Session; place: Place }) {
           <ChatView
             conversationId={chat.id}
             temporary={chat.temporary}
+            message={place.view === "chat" ? (place.message ?? null) : null}
+            onMessage={() => chat.id && navigate(`/c/${encodeURIComponent(chat.id)}`, { replace: true })}
             session={props.session}
             onConversation={(made) => {
               store.noteConversation(made);

@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Iterator
 from typing import Any
+from unicodedata import normalize
 
 from chatwright.assist.documents.reflow import Page, reflow
 from chatwright.assist.documents.result import (
@@ -21,6 +22,22 @@ from chatwright.curate.normalise import normalise_line
 _STREAM = 16 << 20  # unpacked bytes of one content stream: a page of text has a few thousand
 _OUTLINE_DEPTH = 6
 _OUTLINE_ENTRIES = 5_000
+# Browsers that print a page name some Chinese letters by the radical that looks the same: U+2F08 in
+# place of U+4EBA. Nobody would find those. Most have a compatible form; the others are listed.
+_RADICALS = {code: normalize("NFKC", chr(code)) for code in range(0x2F00, 0x2FD6)} | str.maketrans(
+    (
+        "\u2e9f\u2ea0\u2ec1\u2ec4\u2ec5\u2ec6\u2ec9\u2ecb"
+        "\u2ed1\u2ed3\u2ed4\u2ed8\u2ed9\u2eda\u2edb\u2edc"
+        "\u2edd\u2ee2\u2ee3\u2ee4\u2ee5\u2ee6\u2ee7\u2ee8"
+        "\u2ee9\u2eea\u2eec\u2eee\u2eef\u2ef0\u2ef3"
+    ),
+    (
+        "\u6bcd\u6c11\u864e\u897f\u89c1\u89d2\u8d1d\u8f66"
+        "\u9577\u957f\u95e8\u9752\u97e6\u9875\u98ce\u98de"
+        "\u98df\u9a6c\u9aa8\u9b3c\u9c7c\u9e1f\u5364\u9ea6"
+        "\u9ec4\u9efe\u9f50\u9f7f\u7adc\u9f99\u9f9f"
+    ),
+)
 
 
 def read_pdf(name: str, data: bytes, limits: DocumentLimits) -> Parsed:
@@ -71,7 +88,7 @@ def _read(name: str, reader: Any, limits: DocumentLimits) -> Parsed:
     size = 0
     for number, page in enumerate(reader.pages, start=1):
         try:
-            text = page.extract_text() or ""
+            text = (page.extract_text() or "").translate(_RADICALS)
         except (MemoryError, RecursionError):
             raise
         except Exception as error:  # a page that is broken, or a bomb that a bound stopped
@@ -103,9 +120,9 @@ def _title(reader: Any) -> str:
         return ""
     # What programs put there by themselves: "Microsoft Word - letter.doc", "untitled".
     plain = title.lower()
-    made_up = plain.startswith(("microsoft word", "untitled", "无标题")) or plain.endswith(
-        (".doc", ".docx", ".tex", ".dvi", ".indd", ".pdf")
-    )
+    made_up = plain.startswith(
+        ("microsoft word", "about:", "untitled", "无标题")
+    ) or plain.endswith((".doc", ".docx", ".tex", ".dvi", ".indd", ".pdf"))
     return "" if made_up or len(title) > 300 else title
 
 
@@ -115,7 +132,7 @@ def _headings(reader: Any) -> dict[int, list[tuple[int, str]]]:
     try:
         for level, entry in _walk(reader.outline, 1):
             number = reader.get_destination_page_number(entry)
-            title = normalise_line(str(entry.title or ""))[0].strip()
+            title = normalise_line(str(entry.title or "").translate(_RADICALS))[0].strip()
             if number is not None and number >= 0 and title:
                 found.setdefault(number + 1, []).append((level, title[:300]))
     except (MemoryError, RecursionError):

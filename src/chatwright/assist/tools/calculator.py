@@ -102,7 +102,7 @@ def _not_understood() -> UsageError:
     return UsageError("only numbers, + - * / ^ %, brackets and common functions are understood")
 
 
-def _power(base: Number, exponent: Number) -> Number:
+def _power(base: Number, exponent: Number) -> Any:  # a complex number too, for `_bounded`
     if isinstance(exponent, Fraction) and exponent.denominator == 1:
         exponent = int(exponent)
     if isinstance(exponent, int) and not isinstance(base, float):

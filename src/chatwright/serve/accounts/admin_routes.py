@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,11 +22,10 @@ from chatwright.serve.accounts.settings import (
     server_settings,
 )
 from chatwright.serve.bodies import Body, body_schema, read_json
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
+from chatwright.serve.parameters import PathId
 from chatwright.serve.service import service_of
 from chatwright.serve.store.tables import AuditEntry, Person
-
-Id = Annotated[str, Path(max_length=64)]
 
 
 class PersonChange(Body):
@@ -65,7 +64,7 @@ def admin_router() -> APIRouter:
     @router.patch(
         "/people/{person_id}", dependencies=admins, openapi_extra=body_schema(PersonChange)
     )
-    async def change_person(request: Request, person_id: Id) -> dict[str, Any]:
+    async def change_person(request: Request, person_id: PathId) -> dict[str, Any]:
         """Change somebody's role, bound of tokens, or whether they may come in at all."""
         service, who = with_accounts(service_of(request)), identity(request)
         told = await read_json(request, PersonChange, service.limits)
@@ -85,7 +84,7 @@ def admin_router() -> APIRouter:
         return made
 
     @router.delete("/people/{person_id}", dependencies=admins, status_code=204)
-    async def delete_person(request: Request, person_id: Id) -> Response:
+    async def delete_person(request: Request, person_id: PathId) -> Response:
         """Delete an account with all that belongs to it; its key is destroyed."""
         service, who = with_accounts(service_of(request)), identity(request)
         address = address_of(request)
@@ -160,13 +159,13 @@ def _add_invitations(router: APIRouter, admins: list[Any]) -> None:
         return {**made, "url": f"{base_address(request, service.options)}/invite#{secret}"}
 
     @router.delete("/invitations/{invitation_id}", dependencies=admins, status_code=204)
-    async def take_back(request: Request, invitation_id: Id) -> Response:
+    async def take_back(request: Request, invitation_id: PathId) -> Response:
         """Take an invitation back: its link holds no more."""
         service, who = with_accounts(service_of(request)), identity(request)
 
         def work(session: Session) -> None:
             if not setup.delete_invitation(session, invitation_id):
-                raise ApiError(404, "there is no such invitation", code="invitation_not_found")
+                raise not_found("invitation")
             service.audit.record(
                 session, who, "invitation_deleted", target=invitation_id,
                 address=address_of(request),

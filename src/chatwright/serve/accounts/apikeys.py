@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from chatwright.serve.access import Identity, Role
 from chatwright.serve.errors import ApiError
 from chatwright.serve.ids import new_id, token, token_hash
+from chatwright.serve.parameters import iso
 from chatwright.serve.store.tables import ApiKey, Person, now
 
 START = "cw-"
@@ -48,9 +49,9 @@ def key_view(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "start": key.start,
         "scopes": key.scopes,
-        "created_at": key.created_at.isoformat(),
-        "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
-        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "created_at": iso(key.created_at),
+        "last_used_at": iso(key.last_used_at),
+        "expires_at": iso(key.expires_at),
     }
 
 

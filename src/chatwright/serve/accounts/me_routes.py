@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from pydantic import Field
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
@@ -16,11 +16,10 @@ from chatwright.serve.accounts.passwords import check_password
 from chatwright.serve.accounts.session_routes import with_accounts
 from chatwright.serve.accounts.signing import confirm_password
 from chatwright.serve.bodies import Body, body_schema, read_json
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
+from chatwright.serve.parameters import PathId
 from chatwright.serve.service import Service, service_of
 from chatwright.serve.store.tables import Person, now
-
-Id = Annotated[str, Path(max_length=64)]
 
 
 class ProfileChange(Body):
@@ -159,13 +158,13 @@ def _add_sessions(router: APIRouter, own: list[Any]) -> None:
         return {"data": await service.store.read(read, who.person_id, who.credential_id)}
 
     @router.delete("/sessions/{session_id}", dependencies=own, status_code=204)
-    async def end_session(request: Request, session_id: Id) -> Response:
+    async def end_session(request: Request, session_id: PathId) -> Response:
         """Sign out somewhere else, or here."""
         service, who = by_session(request)
 
         def work(session: Session) -> None:
             if not sessions.revoke_session(session, who.person_id, session_id):
-                raise ApiError(404, "there is no such session", code="session_not_found")
+                raise not_found("session")
             service.audit.record(
                 session, who, "sign_out", target=session_id, address=address_of(request)
             )
@@ -193,7 +192,7 @@ def _add_keys(router: APIRouter, own: list[Any]) -> None:
         if "admin" in told.scopes and not who.role.covers(Role.annotator):
             raise ApiError(
                 403, "only those who administer have keys for it", param="scopes",
-                code="role_too_low",
+                code="role_required",
             )  # fmt: skip
         name = people.clean_name(told.name)
         scopes: list[str] = sorted(set(told.scopes))
@@ -211,13 +210,13 @@ def _add_keys(router: APIRouter, own: list[Any]) -> None:
         return await service.store.run(work)
 
     @router.delete("/keys/{key_id}", dependencies=own, status_code=204)
-    async def revoke_key(request: Request, key_id: Id) -> Response:
+    async def revoke_key(request: Request, key_id: PathId) -> Response:
         """Revoke a key: it holds no more, at once."""
         service, who = by_session(request)
 
         def work(session: Session) -> None:
             if not apikeys.revoke_key(session, who.person_id, key_id):
-                raise ApiError(404, "there is no such key", code="key_not_found")
+                raise not_found("key")
             service.audit.record(
                 session, who, "key_revoked", target=key_id, address=address_of(request)
             )

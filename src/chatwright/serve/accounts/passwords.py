@@ -75,7 +75,7 @@ class Passwords:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._asked >= _AT_ONCE + _WAITING:
-            raise ApiError(429, "too many are signing in; try again soon", code="busy")
+            raise ApiError(429, "too many are signing in; try again soon", code="server_busy")
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(_AT_ONCE)
         self._asked += 1

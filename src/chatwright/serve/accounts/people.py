@@ -11,10 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chatwright.serve.access import LOCAL_PERSON, Role
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.history import index
 from chatwright.serve.ids import new_id
 from chatwright.serve.knowledge.contents import release_person
+from chatwright.serve.parameters import iso
 from chatwright.serve.store import Keyring
 from chatwright.serve.store.tables import Invitation, Person
 
@@ -84,7 +85,7 @@ def own_view(session: Session, keys: Keyring, person: Person) -> dict[str, Any]:
         "instructions": instructions,
         "totp_enabled": person.totp_enabled,
         "has_password": person.password_hash is not None,
-        "created_at": person.created_at.isoformat(),
+        "created_at": iso(person.created_at),
     }
 
 
@@ -111,8 +112,8 @@ def admin_view(person: Person) -> dict[str, Any]:
         "status": person.status,
         "daily_tokens": person.daily_tokens,
         "totp_enabled": person.totp_enabled,
-        "created_at": person.created_at.isoformat(),
-        "last_seen_at": person.last_seen_at.isoformat() if person.last_seen_at else None,
+        "created_at": iso(person.created_at),
+        "last_seen_at": iso(person.last_seen_at),
     }
 
 
@@ -134,7 +135,7 @@ def person_of(session: Session, person_id: str) -> Person:
     """Raises `ApiError` 404 where there is none."""
     person = None if person_id == LOCAL_PERSON else session.get(Person, person_id)
     if person is None:
-        raise ApiError(404, "there is no such account", code="person_not_found")
+        raise not_found("account", code="person_not_found")
     return person
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from chatwright.serve.access import SCOPES, Identity, Role
 from chatwright.serve.ids import new_id, token, token_hash
+from chatwright.serve.parameters import iso
 from chatwright.serve.store.tables import Person, SignIn, now
 
 IDLE = timedelta(days=30)
@@ -107,9 +108,9 @@ def list_sessions(session: Session, person_id: str, current: str) -> list[dict[s
     return [
         {
             "id": one.id,
-            "created_at": one.created_at.isoformat(),
-            "last_seen_at": one.last_seen_at.isoformat(),
-            "expires_at": one.expires_at.isoformat(),
+            "created_at": iso(one.created_at),
+            "last_seen_at": iso(one.last_seen_at),
+            "expires_at": iso(one.expires_at),
             "address": one.address,
             "agent": one.agent,
             "current": one.id == current,

@@ -13,6 +13,7 @@ from chatwright.serve.access import Role
 from chatwright.serve.accounts.people import create_person, has_admin
 from chatwright.serve.errors import ApiError
 from chatwright.serve.ids import new_id, token, token_hash
+from chatwright.serve.parameters import iso
 from chatwright.serve.service import Service
 from chatwright.serve.store import Keyring, Store
 from chatwright.serve.store.tables import Invitation, Person, ServerValue, now
@@ -127,9 +128,9 @@ def invitation_view(made: Invitation) -> dict[str, Any]:
         "role": made.role,
         "email": made.email,
         "created_by": made.created_by,
-        "created_at": made.created_at.isoformat(),
-        "expires_at": made.expires_at.isoformat(),
-        "used_at": made.used_at.isoformat() if made.used_at else None,
+        "created_at": iso(made.created_at),
+        "expires_at": iso(made.expires_at),
+        "used_at": iso(made.used_at),
     }
 
 

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from chatwright.assist.moderation import MODEL, reason
 from chatwright.serve.access import Identity, Role, allow, identity
 from chatwright.serve.bodies import Body, body_schema, read_json
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
+from chatwright.serve.parameters import PathId, iso
 from chatwright.serve.service import Service, service_of
 from chatwright.serve.store.tables import Moderated, Person, now
 
@@ -107,7 +108,7 @@ def assisting_router() -> APIRouter:
         dependencies=[allow(Role.user, scope="history")],
         openapi_extra=body_schema(_AppealBody),
     )
-    async def appeal(event_id: str, request: Request) -> dict[str, Any]:
+    async def appeal(event_id: PathId, request: Request) -> dict[str, Any]:
         """Say why a text was judged wrongly; a person with the role annotator decides."""
         service = service_of(request)
         asked = await read_json(request, _AppealBody, service.limits)
@@ -129,7 +130,7 @@ def assisting_router() -> APIRouter:
         dependencies=[allow(Role.annotator, scope="admin")],
         openapi_extra=body_schema(_DecisionBody),
     )
-    async def decide(event_id: str, request: Request) -> dict[str, Any]:
+    async def decide(event_id: PathId, request: Request) -> dict[str, Any]:
         """Decide an appeal; its author sees the decision and the note."""
         service = service_of(request)
         asked = await read_json(request, _DecisionBody, service.limits)
@@ -141,7 +142,7 @@ def assisting_router() -> APIRouter:
 def _found(session: Session, event_id: str, person_id: str | None = None) -> Moderated:
     row = session.get(Moderated, event_id[:64])
     if row is None or person_id not in (None, row.person_id):
-        raise ApiError(404, "there is no such record of moderation", code="not_found")
+        raise not_found("record of moderation", code="moderation_not_found")
     return row
 
 
@@ -207,8 +208,8 @@ def _told(
             "text": opened(row.sealed_appeal, "appeal"),
             "note": opened(row.sealed_note, "note"),
         },
-        "created_at": row.created_at.isoformat(),
-        "decided_at": row.decided_at.isoformat() if row.decided_at else None,
+        "created_at": iso(row.created_at),
+        "decided_at": iso(row.decided_at),
     }
     if named:
         # Whoever appeals lets the text be read; nobody else's text is shown to others.

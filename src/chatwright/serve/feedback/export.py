@@ -92,7 +92,9 @@ def _open(workspace: Workspace, database: str | None) -> Store:
         url = f"sqlite:///{file}"
     if file is not None and not file.is_file():
         raise UsageError("there is no database here", where=str(file), hint="name it: --database")
-    folder = workspace.root if file is None else file.parent
+    folder = workspace.root  # where `serve` keeps it, whatever the database is
+    if file is not None and (file.parent / "chat.key").exists():
+        folder = file.parent
     keyed = any(
         os.environ.get(one) for one in ("CHATWRIGHT_MASTER_KEY", "CHATWRIGHT_MASTER_KEY_FILE")
     )

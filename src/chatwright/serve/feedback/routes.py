@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 
 from chatwright.serve.access import Role, allow, identity
@@ -19,9 +19,8 @@ from chatwright.serve.feedback.store import (
     put_comparison,
     put_feedback,
 )
+from chatwright.serve.parameters import PathId
 from chatwright.serve.service import service_of
-
-PathId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 def feedback_router() -> APIRouter:

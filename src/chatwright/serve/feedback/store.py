@@ -10,13 +10,13 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from chatwright.serve.bodies import Body
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.feedback.reasons import CODES, REASONS
 from chatwright.serve.history.content import TEXT_CHARACTERS
 from chatwright.serve.history.conversations import feedback_json
-from chatwright.serve.history.shapes import Id
-from chatwright.serve.history.store import not_found, own_message, read_message
+from chatwright.serve.history.store import own_message, read_message
 from chatwright.serve.ids import new_id
+from chatwright.serve.parameters import BodyId
 from chatwright.serve.store.sealing import Sealer
 from chatwright.serve.store.tables import Feedback, SideBySide, now
 
@@ -37,8 +37,8 @@ class FeedbackIn(Body):
 class ComparisonIn(Body):
     """Which of two answers to one question is better."""
 
-    left_id: Id
-    right_id: Id
+    left_id: BodyId
+    right_id: BodyId
     choice: Literal["left", "right", "tie", "both_bad"]
 
 

@@ -10,12 +10,11 @@ from typing import Any
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.history import index
 from chatwright.serve.history.labels import own_folder, own_tags
-from chatwright.serve.history.shapes import ConversationPatch, message_json, moment
+from chatwright.serve.history.shapes import ConversationPatch, message_json
 from chatwright.serve.history.store import (
-    not_found,
     own_chat,
     read_turns,
     set_settings,
@@ -23,6 +22,7 @@ from chatwright.serve.history.store import (
     settings_of,
     title_of,
 )
+from chatwright.serve.parameters import iso
 from chatwright.serve.store.sealing import Sealer
 from chatwright.serve.store.tables import (
     Chat,
@@ -98,8 +98,8 @@ def chat_json(sealer: Sealer, chat: Chat, tags: list[str]) -> dict[str, Any]:
         "tags": tags,
         "pinned": chat.pinned,
         "archived": chat.archived,
-        "created_at": moment(chat.created_at),
-        "updated_at": moment(chat.updated_at),
+        "created_at": iso(chat.created_at),
+        "updated_at": iso(chat.updated_at),
     }
 
 

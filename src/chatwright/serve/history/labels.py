@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from chatwright.serve.errors import ApiError
-from chatwright.serve.history.store import not_found
+from chatwright.serve.history.store import own_row
 from chatwright.serve.ids import new_id
 from chatwright.serve.store.sealing import Sealer
 from chatwright.serve.store.tables import Folder, Tag
@@ -21,15 +21,12 @@ LabelKind = type[Folder] | type[Tag]
 
 def own_folder(session: Session, person_id: str, folder_id: str) -> Folder:
     """A person's folder. Raises `ApiError` 404."""
-    row = _own(session, Folder, person_id, folder_id)
-    assert isinstance(row, Folder)
-    return row
+    return own_row(session, Folder, person_id, folder_id, "folder")
 
 
 def own_tags(session: Session, person_id: str, ids: list[str]) -> list[Tag]:
     """A person's tags. Raises `ApiError` 404."""
-    rows = [_own(session, Tag, person_id, one) for one in ids]
-    return [row for row in rows if isinstance(row, Tag)]
+    return [own_row(session, Tag, person_id, one, "tag") for one in ids]
 
 
 def list_labels(
@@ -77,13 +74,9 @@ def delete_label(session: Session, kind: LabelKind, person_id: str, label_id: st
 
 
 def _own(session: Session, kind: LabelKind, person_id: str, label_id: str) -> Folder | Tag:
-    found = session.scalars(
-        select(kind).where(kind.id == label_id, kind.person_id == person_id)
-    ).first()
-    row = cast("Folder | Tag | None", found)
-    if row is None:
-        raise not_found("folder" if kind is Folder else "tag")
-    return row
+    if kind is Folder:
+        return own_folder(session, person_id, label_id)
+    return own_row(session, Tag, person_id, label_id, "tag")
 
 
 def name_of(sealer: Sealer, row: Folder | Tag) -> str:

@@ -8,9 +8,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from chatwright.serve.errors import ApiError
-from chatwright.serve.history.shapes import moment
-from chatwright.serve.history.store import not_found
+from chatwright.serve.history.store import own_row
 from chatwright.serve.ids import new_id
+from chatwright.serve.parameters import iso
 from chatwright.serve.store.sealing import Sealer
 from chatwright.serve.store.tables import Memory
 
@@ -73,12 +73,7 @@ def delete_memories(session: Session, person_id: str) -> int:
 
 
 def _own(session: Session, person_id: str, memory_id: str) -> Memory:
-    row = session.scalars(
-        select(Memory).where(Memory.id == memory_id, Memory.person_id == person_id)
-    ).first()
-    if row is None:
-        raise not_found("memory")
-    return row
+    return own_row(session, Memory, person_id, memory_id, "memory")
 
 
 def _cell(memory_id: str) -> str:
@@ -90,5 +85,5 @@ def _json(sealer: Sealer, row: Memory) -> dict[str, Any]:
         "id": row.id,
         "text": sealer.open_text(row.sealed_text, context=_cell(row.id)),
         "by": row.by,
-        "created_at": moment(row.created_at),
+        "created_at": iso(row.created_at),
     }

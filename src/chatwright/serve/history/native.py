@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatwright.serve.history.content import TEXT_CHARACTERS, Content, pack
-from chatwright.serve.history.shapes import ChatSettings, moment
+from chatwright.serve.history.shapes import ChatSettings
 from chatwright.serve.history.store import MESSAGES, TITLE_CHARACTERS, Turn
 from chatwright.serve.history.tree import problem_of
+from chatwright.serve.parameters import iso
 
 FORMAT = "chatwright.conversations"
 VERSION = 1
@@ -53,11 +54,6 @@ class Parcel:
     id: str = ""
 
 
-def envelope(conversations: list[dict[str, Any]]) -> dict[str, Any]:
-    """The file around conversations."""
-    return {"format": FORMAT, "version": VERSION, "conversations": conversations}
-
-
 def dump(parcel: Parcel) -> dict[str, Any]:
     """A conversation in our form."""
     return {
@@ -71,8 +67,8 @@ def dump(parcel: Parcel) -> dict[str, Any]:
         "archived": parcel.archived,
         "settings": parcel.settings,
         "current_leaf": parcel.current_leaf,
-        "created_at": moment(parcel.created_at),
-        "updated_at": moment(parcel.updated_at),
+        "created_at": iso(parcel.created_at),
+        "updated_at": iso(parcel.updated_at),
         "messages": [_message(turn, parcel.feedback.get(turn.id)) for turn in parcel.turns],
     }
 
@@ -88,7 +84,7 @@ def _message(turn: Turn, feedback: dict[str, Any] | None) -> dict[str, Any]:
         "status": turn.status,
         "prompt_tokens": turn.prompt_tokens,
         "completion_tokens": turn.completion_tokens,
-        "created_at": moment(turn.created_at),
+        "created_at": iso(turn.created_at),
         "feedback": feedback,
     }
 

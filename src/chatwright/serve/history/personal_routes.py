@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from chatwright.serve.access import Role, allow, identity
 from chatwright.serve.bodies import body_schema, read_json
 from chatwright.serve.history import memories, personas
 from chatwright.serve.history.shapes import MemoryIn, PersonaIn, PersonaPatch
+from chatwright.serve.parameters import PathId
 from chatwright.serve.service import service_of
-
-PathId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 def personal_router() -> APIRouter:

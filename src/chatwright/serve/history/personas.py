@@ -13,10 +13,10 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from chatwright.serve.access import Identity, Role
-from chatwright.serve.errors import ApiError
-from chatwright.serve.history.shapes import PersonaIn, PersonaPatch, moment
-from chatwright.serve.history.store import not_found
+from chatwright.serve.errors import ApiError, not_found
+from chatwright.serve.history.shapes import PersonaIn, PersonaPatch
 from chatwright.serve.ids import new_id
+from chatwright.serve.parameters import iso
 from chatwright.serve.store.sealing import Keyring, Sealer
 from chatwright.serve.store.tables import Persona
 
@@ -107,7 +107,7 @@ def persona_json(session: Session, keys: Keyring, row: Persona, person_id: str) 
         "params": content.get("params"),
         "shared": row.shared,
         "own": row.person_id == person_id,
-        "created_at": moment(row.created_at),
+        "created_at": iso(row.created_at),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 
 from chatwright.serve.access import Role, address_of, allow, identity
@@ -17,17 +17,16 @@ from chatwright.serve.history.shapes import ConversationIn, ConversationPatch, N
 from chatwright.serve.history.store import create_chat
 from chatwright.serve.history.terms import QUERY_CHARACTERS
 from chatwright.serve.history.transfer_routes import transfer_router
+from chatwright.serve.parameters import PathId, QueryId
 from chatwright.serve.service import service_of
 from chatwright.serve.store.tables import Folder, Tag
-
-PathId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
-QueryId = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 def history_router() -> APIRouter:
     """Everything of `serve.history` below `/v1/chatwright`."""
     router = APIRouter(prefix="/v1/chatwright", tags=["history"])
     _add_conversations(router)
+    _add_search(router)
     _add_labels(router, Folder, "folders")
     _add_labels(router, Tag, "tags")
     router.include_router(transfer_router())
@@ -148,7 +147,9 @@ def _add_conversations(router: APIRouter) -> None:
         await service.store.run(work)
         service.runs.stop_all(conversation_id=conversation_id)
 
-    @router.get("/search", dependencies=own)
+
+def _add_search(router: APIRouter) -> None:
+    @router.get("/search", dependencies=[allow(Role.user, scope="history")])
     async def find(
         request: Request,
         q: Annotated[str, Query(min_length=1, max_length=QUERY_CHARACTERS)],

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from chatwright.errors import DataError
 from chatwright.serve.history.content import unpack
 from chatwright.serve.history.index import Candidate, candidates
-from chatwright.serve.history.shapes import moment
 from chatwright.serve.history.terms import matches, snippet, words_of
+from chatwright.serve.parameters import iso
 from chatwright.serve.store.sealing import Sealer
 
 FOUND = 50  # at most
@@ -66,5 +66,5 @@ def _look(sealer: Sealer, candidate: Candidate, words: list[str]) -> dict[str, A
         "message_id": candidate.message_id,
         "title": title,
         "snippet": snippet(said, words),
-        "at": moment(candidate.created_at or candidate.updated_at),
+        "at": iso(candidate.created_at or candidate.updated_at),
     }

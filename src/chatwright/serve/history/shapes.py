@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from chatwright.serve.bodies import Body
 from chatwright.serve.history.store import TITLE_CHARACTERS, Turn
+from chatwright.serve.parameters import BodyId, iso
 
 NAME_CHARACTERS = 100
 INSTRUCTIONS_CHARACTERS = 20_000
@@ -27,7 +27,6 @@ def _one_line(text: str) -> str:
     return plain
 
 
-Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 Name = Annotated[str, Field(max_length=NAME_CHARACTERS), AfterValidator(_one_line)]
 ModelName = Annotated[
     str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")
@@ -51,8 +50,8 @@ class ChatSettings(Body):
     model: ModelName | None = None
     instructions: str | None = Field(None, max_length=INSTRUCTIONS_CHARACTERS)
     params: Params | None = None
-    persona_id: Id | None = None
-    collections: list[Id] | None = Field(None, max_length=10)
+    persona_id: BodyId | None = None
+    collections: list[BodyId] | None = Field(None, max_length=10)
     tools: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
         None, max_length=20
     )
@@ -66,7 +65,7 @@ class ConversationIn(Body):
         None
     )
     model: ModelName | None = None
-    folder_id: Id | None = None
+    folder_id: BodyId | None = None
     settings: ChatSettings | None = None
 
 
@@ -77,11 +76,11 @@ class ConversationPatch(Body):
         None
     )
     model: ModelName | None = None
-    folder_id: Id | None = None
-    tags: list[Id] | None = Field(None, max_length=50)
+    folder_id: BodyId | None = None
+    tags: list[BodyId] | None = Field(None, max_length=50)
     pinned: bool | None = None
     archived: bool | None = None
-    current_leaf: Id | None = None
+    current_leaf: BodyId | None = None
     settings: ChatSettings | None = None
 
 
@@ -122,12 +121,7 @@ class MemoryIn(Body):
 class ShareIn(Body):
     """`leaf`: the message up to which the conversation is shared; none: the one looked at."""
 
-    leaf: Id | None = None
-
-
-def moment(at: datetime) -> str:
-    """A time as our routes write it: ISO 8601, UTC."""
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    leaf: BodyId | None = None
 
 
 def message_json(turn: Turn, feedback: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -156,5 +150,5 @@ def message_json(turn: Turn, feedback: Mapping[str, Any] | None = None) -> dict[
         "finish_reason": content.finish_reason,
         "usage": usage,
         "feedback": feedback,
-        "created_at": moment(turn.created_at),
+        "created_at": iso(turn.created_at),
     }

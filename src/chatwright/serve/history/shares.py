@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from chatwright.errors import DataError
-from chatwright.serve.errors import ApiError
-from chatwright.serve.history.shapes import moment
-from chatwright.serve.history.store import Turn, not_found, own_chat, read_path, title_of
+from chatwright.serve.errors import ApiError, not_found
+from chatwright.serve.history.store import Turn, own_chat, read_path, title_of
 from chatwright.serve.ids import new_id, token, token_hash
+from chatwright.serve.parameters import iso
 from chatwright.serve.store.sealing import Keyring, Sealer
 from chatwright.serve.store.tables import Key, Person, Share, now
 
@@ -40,7 +40,7 @@ def make_share(
     turns = read_path(session, sealer, chat.id, end)
     copy = {
         "title": title_of(sealer, chat) or "",
-        "created_at": moment(chat.created_at),
+        "created_at": iso(chat.created_at),
         "messages": [public_turn(turn) for turn in turns if turn.role in ("user", "assistant")],
     }
     share_id, secret = new_id("shr"), token()
@@ -75,7 +75,7 @@ def public_turn(turn: Turn) -> dict[str, Any]:
             if str(one.get("uri") or "").startswith(("https://", "http://"))
             and not one.get("collection_id")
         ],
-        "created_at": moment(turn.created_at),
+        "created_at": iso(turn.created_at),
     }
 
 
@@ -91,7 +91,7 @@ def list_shares(session: Session, sealer: Sealer, person_id: str) -> list[dict[s
             "id": row.id,
             "conversation_id": row.conversation_id,
             "title": json.loads(sealer.open(row.sealed_copy, context=_cell(row.id)))["title"],
-            "created_at": moment(row.created_at),
+            "created_at": iso(row.created_at),
         }
         for row in rows
     ]
@@ -136,7 +136,7 @@ def read_share(session: Session, keys: Keyring, secret: str) -> dict[str, Any]:
         )
     except DataError as error:
         raise gone from error
-    return {**copy, "shared_at": moment(row.created_at)}
+    return {**copy, "shared_at": iso(row.created_at)}
 
 
 def _cell(share_id: str) -> str:

@@ -21,22 +21,23 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from chatwright.records.message import Message, Role
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.history import index
 from chatwright.serve.history.content import TEXT_CHARACTERS, Content, pack, unpack
 from chatwright.serve.history.tree import path_to
 from chatwright.serve.ids import new_id
 from chatwright.serve.store.sealing import Sealer
-from chatwright.serve.store.tables import Chat, ChatMessage, now
+from chatwright.serve.store.tables import Chat, ChatMessage, Folder, Memory, Tag, now
 
 Status = Literal["writing", "done", "stopped", "failed"]
 TitleBy = Literal["none", "model", "person"]
+Row = TypeVar("Row", Chat, ChatMessage, Memory, Folder, Tag)
 
 MESSAGES = 10_000  # of one conversation, all branches together
 CHATS = 100_000  # of one person
@@ -68,29 +69,23 @@ class Turn:
         return Message(self.role, self.content.text)
 
 
-def not_found(what: str) -> ApiError:
-    """404, the same for what was never there and for what is somebody else's."""
-    return ApiError(404, f"there is no such {what}", code=f"{what.replace(' ', '_')}_not_found")
+def own_row(session: Session, table: type[Row], person_id: str, row_id: str, what: str) -> Row:
+    """A row of this person's. Raises `ApiError` 404 for `what` is not there or is another's."""
+    query = select(table).where(table.id == row_id, table.person_id == person_id)
+    row = session.scalars(query).first()
+    if row is None:
+        raise not_found(what)
+    return row
 
 
 def own_chat(session: Session, person_id: str, conversation_id: str) -> Chat:
     """A person's conversation. Raises `ApiError` 404."""
-    chat = session.scalars(
-        select(Chat).where(Chat.id == conversation_id, Chat.person_id == person_id)
-    ).first()
-    if chat is None:
-        raise not_found("conversation")
-    return chat
+    return own_row(session, Chat, person_id, conversation_id, "conversation")
 
 
 def own_message(session: Session, person_id: str, message_id: str) -> ChatMessage:
     """A person's message. Raises `ApiError` 404."""
-    message = session.scalars(
-        select(ChatMessage).where(ChatMessage.id == message_id, ChatMessage.person_id == person_id)
-    ).first()
-    if message is None:
-        raise not_found("message")
-    return message
+    return own_row(session, ChatMessage, person_id, message_id, "message")
 
 
 def create_chat(

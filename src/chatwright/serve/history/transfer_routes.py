@@ -22,9 +22,9 @@ from chatwright.serve.history.imports import IMPORT_BYTES
 from chatwright.serve.history.noting import note
 from chatwright.serve.history.shapes import ShareIn
 from chatwright.serve.history.transfer import export_all, export_chat, import_file
+from chatwright.serve.parameters import PathId, QueryId
 from chatwright.serve.service import service_of
 
-PathId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 _IMPORTED = (
     "application/json",
     "application/jsonl",
@@ -65,7 +65,7 @@ def _add_exports(router: APIRouter) -> None:
         request: Request,
         conversation_id: PathId,
         form: Annotated[Literal["markdown", "json", "chatgpt"], Query(alias="format")] = "markdown",
-        leaf: Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")] = None,
+        leaf: QueryId = None,
         language: Annotated[Literal["en", "zh"], Query()] = "en",
     ) -> Response:
         """A conversation as a file: one branch (`leaf`) as Markdown, or the whole tree as JSON."""

@@ -35,12 +35,6 @@ def children_of(parents: Parents) -> dict[str | None, list[str]]:
     return children
 
 
-def leaves(parents: Parents) -> list[str]:
-    """The messages that nothing follows, in order: each ends a branch."""
-    inner = set(parents.values())
-    return [message for message in parents if message not in inner]
-
-
 def newest_leaf(parents: Parents, below: str | None = None) -> str | None:
     """The end of the newest branch that goes through `below` (None: of all)."""
     children = children_of(parents)

@@ -72,12 +72,12 @@ class Training:
     order: Order
     workspace: Workspace
     total: int | None = None
+    step: int = 0  # the last that was told
     tokens: int | None = None
     error: str | None = None
     _process: subprocess.Popen[str] | None = None
     _said: deque[dict[str, Any]] = field(default_factory=deque)
     _reader: threading.Thread | None = None
-    _step: int = 0
     _took: float = 0.0
     _seen: int = 0
 
@@ -119,7 +119,8 @@ class Training:
             del environ[name]  # the master key is none of its business
         with (folder / "runner.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "chatwright.serve.jobs.runner"],
+                # A program of the command's, by name: what builds recipes stands above this room.
+                [sys.executable, "-m", "chatwright.cli.training_job"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -165,7 +166,7 @@ class Training:
         """When it will be done (seconds since 1970), as the steps so far went."""
         if self.total is None or not self._seen:
             return None
-        return time.time() + self._took / self._seen * (self.total - self._step)
+        return time.time() + self._took / self._seen * (self.total - self.step)
 
     def stop(self, seconds: float = CANCEL_SECONDS) -> None:
         """SIGTERM, on which the step is finished and saved; after `seconds` SIGKILL."""
@@ -212,9 +213,9 @@ class Training:
         found = []
         for line in read_metrics(log):
             step = line["step"]
-            if step <= self._step:
+            if step <= self.step:
                 continue
-            self._step = step
+            self.step = step
             self._took += line.get("step_seconds") or 0.0
             self._seen += 1
             found.append(

@@ -215,7 +215,10 @@ class Jobs:
             await self._service.store.run(table.fail, job_id, code, message, param)
 
     async def _run(self, job: Job) -> None:
-        training = Training(await self._order(job), self.workspace)
+        known = job.result or {}
+        training = Training(
+            await self._order(job), self.workspace, known.get("total_steps"), known.get("step", 0)
+        )
         try:
             if not training.kept():
                 await _in_thread(training.start)
@@ -262,7 +265,11 @@ class Jobs:
                 if one.step % every == 0 or one.step in (1, one.total) or one.validation_loss:
                     lines.append(_metrics(one))
             estimate = training.estimate()
-            result = {"estimated_finish": None if estimate is None else int(estimate)}
+            result = {
+                "estimated_finish": None if estimate is None else int(estimate),
+                "step": training.step,
+                "total_steps": training.total,
+            }
 
             def beat(
                 session: Session,

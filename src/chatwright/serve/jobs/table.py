@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from chatwright.serve.access import Identity
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.ids import new_id
 from chatwright.serve.store import Keyring
 from chatwright.serve.store.tables import Job, JobEvent, now
@@ -57,7 +57,7 @@ def own(session: Session, who: Identity, job_id: str) -> Job:
     """A job of this person's. Raises `ApiError` 404."""
     job = session.get(Job, job_id) if len(job_id) <= 64 else None
     if job is None or job.person_id != who.person_id or job.kind != KIND:
-        raise ApiError(404, "there is no such job", code="fine_tuning_job_not_found")
+        raise not_found("job", code="fine_tuning_job_not_found")
     return job
 
 
@@ -82,7 +82,7 @@ def events(
     if after is not None:
         last = session.get(JobEvent, after) if len(after) <= 64 else None
         if last is None or last.job_id != job.id:
-            raise ApiError(404, "there is no such event", param="after", code="event_not_found")
+            raise not_found("event", param="after")
         query = query.where(JobEvent.number < last.number)
     found = list(session.scalars(query.order_by(JobEvent.number.desc()).limit(limit + 1)))
     return found[:limit], len(found) > limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from chatwright.serve.knowledge.api_embeddings import embedding_card, embeddings_router
+from chatwright.serve.knowledge.api_embeddings import embeddings_router
 from chatwright.serve.knowledge.api_files import files_router
 from chatwright.serve.knowledge.attachments import attachments_router
 from chatwright.serve.knowledge.collections import Collections, make_collections
@@ -14,7 +14,6 @@ from chatwright.serve.knowledge.routes import collections_router
 __all__ = [
     "Collections",
     "KnowledgeLimits",
-    "embedding_card",
     "knowledge_routers",
     "make_collections",
 ]

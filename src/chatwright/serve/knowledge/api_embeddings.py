@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from chatwright.serve.registry import Registry
+
     Vectors = NDArray[np.float32]
 
 _BATCH = 4  # texts between two looks at whether the caller is still there
@@ -93,7 +95,7 @@ def embeddings_router() -> APIRouter:
         asked = await read_json(request, EmbeddingRequest, service.limits)
         inputs = _inputs(asked.input, here.limits)
         if asked.model != MODEL_NAME:
-            await anyio.to_thread.run_sync(service.registry.get, asked.model)  # 404 for none
+            await anyio.to_thread.run_sync(_known, service.registry, asked.model)
         if service.meter is not None:
             await service.meter.check(who)
         async with room.place():
@@ -114,6 +116,15 @@ def embeddings_router() -> APIRouter:
     return router
 
 
+def _known(registry: Registry, name: str) -> None:
+    """Raises `ApiError` 404 that says which models make vectors."""
+    try:
+        registry.get(name)
+    except ApiError as error:
+        told = f"there is no model {name[:100]!r} here: use {MODEL_NAME}, or one of /v1/models"
+        raise ApiError(404, told, param="model", code="model_not_found") from error
+
+
 def _document() -> dict[str, Any]:
     made = body_schema(EmbeddingRequest)
     made["requestBody"]["content"]["application/json"]["example"] = {
@@ -121,11 +132,6 @@ def _document() -> dict[str, Any]:
         "input": ["The library opens at nine.", "\u56fe\u4e66\u9986\u4e5d\u70b9\u5f00\u95e8\u3002"],
     }
     return made
-
-
-def embedding_card(created: int = 0) -> dict[str, Any]:
-    """The embedding model as an entry of `/v1/models`."""
-    return {"id": MODEL_NAME, "object": "model", "created": created, "owned_by": "chatwright"}
 
 
 class _Room:

@@ -18,6 +18,7 @@ from chatwright.serve.knowledge.collections import here_of
 from chatwright.serve.knowledge.multipart import Upload, read_upload
 from chatwright.serve.knowledge.rows import check_rows
 from chatwright.serve.knowledge.shapes import ERRORS, upload_body
+from chatwright.serve.parameters import PathId
 
 Purpose = Literal["fine-tune", "assistants", "batch", "user_data"]
 
@@ -103,7 +104,7 @@ def files_router() -> APIRouter:
         return FileObjects(data=data, first_id=ends[0], last_id=ends[1], has_more=more)
 
     @router.get("/files/{file_id}", dependencies=may)
-    async def get_file(file_id: str, request: Request) -> FileObject:
+    async def get_file(file_id: PathId, request: Request) -> FileObject:
         """What is known of a file."""
         here = here_of(request)
         facts = await here.store.read(files.get_file, here.store.keys, identity(request), file_id)
@@ -121,7 +122,7 @@ def files_router() -> APIRouter:
             }
         },
     )
-    async def file_content(file_id: str, request: Request) -> Response:
+    async def file_content(file_id: PathId, request: Request) -> Response:
         """Its bytes, as a download: a browser never shows them as a page."""
         here = here_of(request)
         data = await here.store.read(files.open_file, here.store.keys, identity(request), file_id)
@@ -132,7 +133,7 @@ def files_router() -> APIRouter:
         )
 
     @router.delete("/files/{file_id}", dependencies=may)
-    async def delete_file(file_id: str, request: Request) -> FileDeleted:
+    async def delete_file(file_id: PathId, request: Request) -> FileDeleted:
         """Delete it."""
         here, who = here_of(request), identity(request)
 

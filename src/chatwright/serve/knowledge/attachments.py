@@ -11,6 +11,7 @@ from chatwright.serve.knowledge import files
 from chatwright.serve.knowledge.collections import here_of, parse_upload
 from chatwright.serve.knowledge.multipart import read_upload
 from chatwright.serve.knowledge.shapes import ERRORS, AttachmentReply, Deleted, upload_body
+from chatwright.serve.parameters import PathId
 
 
 def attachments_router() -> APIRouter:
@@ -49,7 +50,7 @@ def attachments_router() -> APIRouter:
         )
 
     @router.delete("/attachments/{attachment_id}", dependencies=[allow(Role.user, scope="chat")])
-    async def detach(attachment_id: str, request: Request) -> Deleted:
+    async def detach(attachment_id: PathId, request: Request) -> Deleted:
         """The file and its text."""
         here, who = here_of(request), identity(request)
 

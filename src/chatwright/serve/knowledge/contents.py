@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from chatwright.assist.documents import Cut, Parsed
 from chatwright.records import content_id
 from chatwright.serve.access import Identity, Role
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.ids import new_id
 from chatwright.serve.knowledge.limits import KnowledgeLimits
 from chatwright.serve.knowledge.multipart import Upload
@@ -55,7 +55,7 @@ def visible(session: Session, who: Identity, collection_id: str) -> Collection:
     """A collection that the caller may read. Raises `ApiError` 404, whether it is there or not."""
     row = session.get(Collection, collection_id) if len(collection_id) <= 64 else None
     if row is None or not (row.shared or row.person_id == who.person_id):
-        raise ApiError(404, "there is no such collection", code="collection_not_found")
+        raise not_found("collection")
     return row
 
 
@@ -154,7 +154,7 @@ def release_person(
 ) -> list[str]:
     """Before a person is deleted: their collections go with their keys; ids of those are returned.
 
-    With an `heir_id` (the administrator who deletes the account) shared ones pass to that person.
+    With an `heir_id` (an administrator) shared ones pass to that person.
     """
     if heir_id is not None:
         session.execute(
@@ -316,7 +316,7 @@ def passage_in_place(
     row = visible(session, who, collection_id)
     found = session.get(StoredPassage, passage_id) if len(passage_id) <= 64 else None
     if found is None or found.collection_id != row.id:
-        raise ApiError(404, "there is no such passage", code="passage_not_found")
+        raise not_found("passage")
     file = _file(session, row.id, found.file_id)
     sealer = keys.sealer(session, row.id)
     around = session.scalars(
@@ -351,6 +351,18 @@ def passage_reply(sealer: Sealer, name: str, row: StoredPassage) -> PassageReply
     )
 
 
+def passages_of(session: Session, collection_id: str) -> Iterable[StoredPassage]:
+    """All passages of a collection, by content and not by time of upload.
+
+    So the same files give the same order, whoever uploaded them when.
+    """
+    return session.scalars(
+        select(StoredPassage)
+        .where(StoredPassage.collection_id == collection_id)
+        .order_by(StoredPassage.file_id, StoredPassage.position)
+    )
+
+
 def open_content(sealer: Sealer, row: StoredPassage) -> dict[str, Any]:
     """A passage's content: text, title, headings, page, last_page, content_id, parents."""
     opened = sealer.open_text(row.sealed_content, context=f"passages.content:{row.id}")
@@ -371,7 +383,7 @@ def files_by_id(
 def _file(session: Session, collection_id: str, file_id: str) -> CollectionFile:
     file = session.get(CollectionFile, file_id) if len(file_id) <= 64 else None
     if file is None or file.collection_id != collection_id:
-        raise ApiError(404, "there is no such file", code="file_not_found")
+        raise not_found("file")
     return file
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from chatwright.records import content_id
 from chatwright.serve.access import Identity
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.ids import new_id
 from chatwright.serve.knowledge.contents import keyed_id
 from chatwright.serve.knowledge.limits import KnowledgeLimits
@@ -174,7 +174,7 @@ def _own(session: Session, who: Identity, file_id: str, *, attachment: bool) -> 
         or row.person_id != who.person_id
         or (row.purpose == ATTACHMENT) is not attachment
     ):
-        raise ApiError(404, "there is no such file", code="file_not_found")
+        raise not_found("file")
     return row
 
 

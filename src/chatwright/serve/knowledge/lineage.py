@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from chatwright.records import Document
@@ -14,10 +13,10 @@ from chatwright.serve.knowledge.contents import (
     files_by_id,
     open_content,
     passage_uri,
+    passages_of,
     visible,
 )
 from chatwright.serve.store import Keyring
-from chatwright.serve.store.tables import StoredPassage
 
 
 def passage_documents(
@@ -32,12 +31,7 @@ def passage_documents(
     row = visible(session, who, collection_id)
     sealer = keys.sealer(session, row.id)
     files = files_by_id(session, sealer, row.id)
-    stored = session.scalars(
-        select(StoredPassage)
-        .where(StoredPassage.collection_id == row.id)
-        .order_by(StoredPassage.file_id, StoredPassage.position)
-    )
-    for one in stored:
+    for one in passages_of(session, row.id):
         content = open_content(sealer, one)
         yield Document(
             id=content["content_id"],

@@ -29,6 +29,7 @@ from chatwright.serve.knowledge.shapes import (
     PassageInPlace,
     upload_body,
 )
+from chatwright.serve.parameters import PathId
 from chatwright.serve.service import service_of
 
 
@@ -71,7 +72,7 @@ def collections_router() -> APIRouter:
         dependencies=knows,
         openapi_extra=body_schema(CollectionChange),
     )
-    async def change(collection_id: str, request: Request) -> CollectionReply:
+    async def change(collection_id: PathId, request: Request) -> CollectionReply:
         """Rename it; share it or not."""
         here, service = here_of(request), service_of(request)
         asked = await read_json(request, CollectionChange, service.limits)
@@ -87,7 +88,7 @@ def collections_router() -> APIRouter:
         )
 
     @router.delete("/collections/{collection_id}", dependencies=knows)
-    async def delete(collection_id: str, request: Request) -> Deleted:
+    async def delete(collection_id: PathId, request: Request) -> Deleted:
         """It goes with all its files, and the key that they are sealed under is destroyed."""
         here, who = here_of(request), identity(request)
 
@@ -100,7 +101,7 @@ def collections_router() -> APIRouter:
         return Deleted(id=collection_id)
 
     @router.get("/collections/{collection_id}/files", dependencies=knows)
-    async def collection_files(collection_id: str, request: Request) -> FileList:
+    async def collection_files(collection_id: PathId, request: Request) -> FileList:
         """Its files, the oldest first."""
         here = here_of(request)
         found = await here.store.read(
@@ -114,7 +115,7 @@ def collections_router() -> APIRouter:
         status_code=201,
         openapi_extra=upload_body(),
     )
-    async def add_file(collection_id: str, request: Request) -> FileReply:
+    async def add_file(collection_id: PathId, request: Request) -> FileReply:
         """Add a .md, .txt, .html, .pdf or .docx file; its passages can be found at once."""
         here, who = here_of(request), identity(request)
         await here.store.read(contents.check_room, who, collection_id, here.limits)
@@ -139,7 +140,7 @@ def collections_router() -> APIRouter:
         return reply
 
     @router.delete("/collections/{collection_id}/files/{file_id}", dependencies=knows)
-    async def delete_file(collection_id: str, file_id: str, request: Request) -> Deleted:
+    async def delete_file(collection_id: PathId, file_id: PathId, request: Request) -> Deleted:
         """The file and its passages."""
         here, who = here_of(request), identity(request)
 
@@ -151,7 +152,9 @@ def collections_router() -> APIRouter:
         return Deleted(id=file_id)
 
     @router.get("/collections/{collection_id}/passages/{passage_id}", dependencies=knows)
-    async def passage(collection_id: str, passage_id: str, request: Request) -> PassageInPlace:
+    async def passage(
+        collection_id: PathId, passage_id: PathId, request: Request
+    ) -> PassageInPlace:
         """A cited passage where it stands: its file, its page, and its neighbours."""
         here = here_of(request)
         return await here.store.read(

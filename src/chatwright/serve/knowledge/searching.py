@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from chatwright.assist.hybrid import Entry, HybridIndex, Meaning, search
 from chatwright.records.grounding import Passage
 from chatwright.serve.access import Identity
 from chatwright.serve.errors import ApiError
-from chatwright.serve.knowledge.contents import files_by_id, open_content, passage_uri, visible
+from chatwright.serve.knowledge.contents import (
+    files_by_id,
+    open_content,
+    passage_uri,
+    passages_of,
+    visible,
+)
 from chatwright.serve.knowledge.limits import KnowledgeLimits
 from chatwright.serve.store import Store
-from chatwright.serve.store.tables import StoredPassage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,13 +151,7 @@ class Searcher:
         passages: list[Passage] = []
         entries: list[Entry] = []
         vectors: list[NDArray[np.float16] | None] = []
-        # By content and not by time of upload: the same files give the same order.
-        stored = session.scalars(
-            select(StoredPassage)
-            .where(StoredPassage.collection_id == row.id)
-            .order_by(StoredPassage.file_id, StoredPassage.position)
-        )
-        for one in stored:
+        for one in passages_of(session, row.id):
             content = open_content(sealer, one)
             title, (name, ready) = str(content["title"]), files[one.file_id]
             shown = title + _pages(content["page"], content["last_page"])

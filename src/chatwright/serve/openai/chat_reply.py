@@ -73,7 +73,10 @@ class Conversing:
         choice = asked.choice(tools)
         names = offered(tools, choice)
         template = getattr(tokenizer, "chat_template", None)
-        parallel = asked.parallel_tool_calls is not False
+        parallel = asked.parallel_tool_calls
+        if parallel is None:
+            # Small models that must call and may go on do so until they have no room left.
+            parallel = choice in ("auto", "none")
         form = asked.form()
         if names and form is None:
             self.form_field = "tools"

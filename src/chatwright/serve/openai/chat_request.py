@@ -202,7 +202,10 @@ class ChatRequest(Sampling):
             raise over_limit("messages", f"at most {limits.messages} messages are accepted")
         if self.messages[-1].role not in ("user", "tool"):
             raise ApiError(
-                400, "the last message must be the user's, or a tool's result", param="messages"
+                400,
+                "the last message must be the user's, or a tool's result",
+                param="messages",
+                code="invalid_value",
             )
         if (self.max_completion_tokens or 0) > limits.max_tokens:
             raise over_limit(

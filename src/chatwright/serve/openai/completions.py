@@ -266,6 +266,11 @@ def _shown(data: bytes) -> str:
 def _decoded(tokenizer: Any, prompt: list[int]) -> str:
     decode = getattr(tokenizer, "decode", None)
     if decode is None:
-        raise ApiError(400, "this model does not tell the text of tokens", param="echo")
+        raise ApiError(
+            400,
+            "this model does not tell the text of tokens",
+            param="echo",
+            code="unsupported_value",
+        )
     text: str = decode(prompt)
     return text

@@ -113,11 +113,19 @@ def choice_of(told: str | ToolChoice | FlatChoice | None, tools: Sequence[Functi
     if name is not None:
         if all(tool.name != name for tool in tools):
             raise ApiError(
-                400, "tool_choice names a tool that is not in 'tools'", param="tool_choice"
+                400,
+                "tool_choice names a tool that is not in 'tools'",
+                param="tool_choice",
+                code="invalid_value",
             )
         return Named(name)
     if told == "required":
         if not tools:
-            raise ApiError(400, "tool_choice 'required' needs 'tools'", param="tool_choice")
+            raise ApiError(
+                400,
+                "tool_choice 'required' needs 'tools'",
+                param="tool_choice",
+                code="invalid_value",
+            )
         return "required"
     return "none" if told == "none" else "auto"

@@ -6,13 +6,12 @@ that would are refused unless they ask for nothing, and what nobody has heard of
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
-from chatwright.serve.bodies import load_json
+from chatwright.serve.bodies import first_problem, load_json, nested_deeper
 from chatwright.serve.errors import ApiError
 from chatwright.serve.limits import Limits
 
@@ -37,10 +36,6 @@ _TEMPLATES = frozenset(
         "add_special_tokens",
     }
 )
-
-
-# How pydantic calls the members of a union: a tag of ours in brackets, or its own names.
-_TRIED = re.compile(r"[\[\]()]|^str$|^int$|^[A-Z]")
 
 
 class Shape(BaseModel):
@@ -72,19 +67,7 @@ def parse(body: bytes, shape: type[R]) -> R:
     try:
         return shape.model_validate(value)
     except ValidationError as error:
-        raise _problem(error) from error
-
-
-def _problem(error: ValidationError) -> ApiError:
-    """The first thing wrong, by field; the value itself is not repeated.
-
-    Which of several shapes was tried is no part of a field's name.
-    """
-    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    parts = [str(part) for part in detail["loc"]]
-    param = ".".join(part for part in parts if not _TRIED.search(part))
-    message = f"{param or 'body'}: {detail['msg']}"
-    return ApiError(400, message, param=param or None, code="invalid_value")
+        raise first_problem(error) from error
 
 
 def _check_fields(value: dict[str, Any], shape: type[Request]) -> None:
@@ -100,7 +83,7 @@ def _check_fields(value: dict[str, Any], shape: type[Request]) -> None:
                 code="unsupported_value",
             )
         if name not in shape.neutral:
-            raise ApiError(400, f"unknown field {param!r}", param=param, code="unknown_field")
+            raise ApiError(400, f"unknown field {param!r}", param=param, code="unknown_parameter")
         # bool is an int in Python: `n: true` must not pass for 1
         if not any(
             told == v and isinstance(told, bool) == isinstance(v, bool) for v in shape.neutral[name]
@@ -127,14 +110,6 @@ def check_schema(schema: dict[str, Any], limits: Limits, param: str) -> int:
     size = len(to_json(schema))
     if size > limits.schema_bytes:
         raise over_limit(param, f"a schema may have {limits.schema_bytes} bytes")
-    level: list[Any] = [schema]
-    for _ in range(limits.schema_depth):
-        level = [
-            inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not level:
-            return size
-    raise over_limit(param, f"a schema may be {limits.schema_depth} levels deep")
+    if nested_deeper(schema, limits.schema_depth):
+        raise over_limit(param, f"a schema may be {limits.schema_depth} levels deep")
+    return size

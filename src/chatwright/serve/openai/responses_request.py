@@ -245,7 +245,10 @@ class ResponsesRequest(Request):
         last = self.input[-1]
         if not (isinstance(last, InputResult) or getattr(last, "role", "") == "user"):
             raise ApiError(
-                400, "the last item must be the user's message, or a call's output", param="input"
+                400,
+                "the last item must be the user's message, or a call's output",
+                param="input",
+                code="invalid_value",
             )
 
 

@@ -15,13 +15,15 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, LargeBinary, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from chatwright.errors import DataError, UsageError
 from chatwright.progress import Progress
+from chatwright.records.atomic import disk_errors
 from chatwright.serve.store import Store
 from chatwright.serve.store.tables import Moment, Table, now
 from chatwright.version import __version__
@@ -30,52 +32,57 @@ FORMAT = "chatwright.backup"
 _AT_ONCE = 500
 _LONGEST_LINE = 256 << 20
 _TERMS = "message_terms"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 def back_up(store: Store, path: Path, progress: Progress | None = None) -> dict[str, int]:
     """Write `path` (`….jsonl.zst`); the rows of each table. The server may go on meanwhile: all is
     read in one transaction. Raises `UsageError` where the file exists.
     """
-    import zstandard
-
     if path.exists():
         raise UsageError("this file exists already", where=str(path), hint="choose another name")
+    if not path.parent.is_dir():
+        raise UsageError("there is no such folder", where=str(path.parent))
     counts: dict[str, int] = {}
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with (
-            os.fdopen(number, "wb") as file,
-            zstandard.ZstdCompressor(level=6).stream_writer(file, closefd=False) as out,
-            store.engine.connect() as plain,
-        ):
-            digest = hashlib.blake2b(digest_size=32)
-            isolation = {"isolation_level": "REPEATABLE READ"}
-            reading: dict[str, Any] = (
-                {"chatwright_reading": True} if store.dialect == "sqlite" else isolation
-            )
-            connection = plain.execution_options(**reading)
-            for line in _lines(connection, store.dialect, counts):
-                data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
-                digest.update(data)
-                out.write(data)
-            end = {"rows": sum(counts.values()), "digest": digest.hexdigest()}
-            out.write(json.dumps(end).encode() + b"\n")
-            out.flush()
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with disk_errors(path):
+        try:
+            with os.fdopen(os.open(partial, _NEW, 0o600), "wb") as file:
+                _write(store, file, counts)
+                os.fsync(file.fileno())
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return counts
+
+
+def _write(store: Store, file: BinaryIO, counts: dict[str, int]) -> None:
+    import zstandard
+
+    with (
+        zstandard.ZstdCompressor(level=6).stream_writer(file, closefd=False) as out,
+        store.engine.connect() as plain,
+    ):
+        digest = hashlib.blake2b(digest_size=32)
+        isolation = {"isolation_level": "REPEATABLE READ"}
+        reading: dict[str, Any] = (
+            {"chatwright_reading": True} if store.dialect == "sqlite" else isolation
+        )
+        connection = plain.execution_options(**reading)
+        for line in _lines(connection, store.dialect, counts):
+            data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+            digest.update(data)
+            out.write(data)
+        end = {"rows": sum(counts.values()), "digest": digest.hexdigest()}
+        out.write(json.dumps(end).encode() + b"\n")
 
 
 def restore(store: Store, path: Path) -> dict[str, int]:
     """Fill an empty database with a copy; the rows of each table.
 
     All of it in one transaction: a file that is cut off or changed leaves the database empty.
-    Raises `UsageError` for a database with people in it, `DataError` for a file that is damaged or
-    of another schema.
+    Raises `UsageError` for a database with people in it, `DataError` for a file that is damaged, of
+    another schema or of a database with another master key.
     """
     tables = {table.name: table for table in Table.metadata.sorted_tables}
     counts: dict[str, int] = {}
@@ -108,6 +115,7 @@ def restore(store: Store, path: Path) -> dict[str, int]:
                 "SELECT setval(pg_get_serial_sequence('message_terms', 'number'), "
                 "(SELECT coalesce(max(number), 0) + 1 FROM message_terms), false)"
             )
+        store.keys.check(Session(connection))
     return counts
 
 

@@ -23,6 +23,7 @@ _ALLOWED = frozenset(
 # Control characters, and the marks that turn the reading direction: a line is one line.
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LONGEST = 500
+_OURS = Path(__file__).parents[2]
 
 
 def set_up_logs(style: Literal["off", "json", "plain"], *, stream: TextIO | None = None) -> None:
@@ -77,8 +78,10 @@ def only_allowed(_: Any, __: str, values: MutableMapping[str, Any]) -> MutableMa
 
 
 def told_error(error: BaseException) -> tuple[str, str]:
-    """An error's type, and the lines of code that it came through, innermost last."""
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    """An error's type, and the lines of our code that it came through, then where it arose."""
+    through = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in through if Path(frame.filename).is_relative_to(_OURS)]
+    frames = [*ours[-5:], *(frame for frame in through[-1:] if frame not in ours)]
     at = " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     return type(error).__name__, at
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, exists, select
 from sqlalchemy.orm import Session
 
+from chatwright.serve.errors import short_name
 from chatwright.serve.history import index
 from chatwright.serve.store.tables import (
     Attempt,
@@ -63,7 +64,7 @@ class Retention:
             try:
                 await self.once()
             except Exception as error:  # the database is away: there is a next time
-                log.error("retention could not be applied: %s", type(error).__name__)
+                log.error("retention could not be applied: %s", short_name(error))
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def once(self) -> dict[str, int]:

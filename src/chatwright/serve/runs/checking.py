@@ -11,6 +11,7 @@ from chatwright.serve.runs.parts import Verdict
 
 _END = re.compile("[.!?](?=\\s)|[\u3002\uff01\uff1f\n]")
 _LEAST = 60  # characters: shorter sentences are looked at together
+_LEAST_LATER = 180  # the same once there was a look: each costs as much as many tokens' writing
 _LONGEST = 600  # without an end of sentence, so many are one stretch
 _BEFORE = 300  # characters before a stretch that are shown with it
 
@@ -57,7 +58,7 @@ class OutputCheck:
 
     def _complete(self) -> int:
         fresh = self._text[self._checked :]
-        if len(fresh) < _LEAST:
+        if len(fresh) < (_LEAST_LATER if self._checked else _LEAST):
             return self._checked
         ends = [found.end() for found in _END.finditer(fresh)]
         if ends:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from chatwright.records.grounding import Passage
 from chatwright.serve.access import Identity
@@ -35,25 +35,6 @@ class Moderator(Protocol):
         message_id: str | None,
         stored: bool,
     ) -> Verdict: ...
-
-
-class ToolDefinition(Protocol):
-    """A tool as a model is told of it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
-
-
-class Tools(Protocol):
-    """`service.tools`: what may be called, and calling it as somebody."""
-
-    def definitions(self, identity: Identity) -> Sequence[ToolDefinition]: ...
-
-    async def call(self, identity: Identity, name: str, arguments: dict[str, Any]) -> str: ...
 
 
 class Collections(Protocol):

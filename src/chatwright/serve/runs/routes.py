@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from chatwright.serve.access import Role, allow, identity
 from chatwright.serve.bodies import body_schema, read_json
 from chatwright.serve.errors import ApiError
+from chatwright.serve.parameters import PathId
 from chatwright.serve.runs.shapes import AnswerRequest
 from chatwright.serve.runs.stream import EventResponse
 from chatwright.serve.runs.subject import default_model
 from chatwright.serve.service import service_of
 
 _MOST_EVENTS = 2**31 - 1
-
-RunId = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 def runs_router() -> APIRouter:
@@ -49,7 +48,7 @@ def runs_router() -> APIRouter:
     )
     async def events(
         request: Request,
-        run_id: RunId,
+        run_id: PathId,
         after: Annotated[int | None, Query(ge=0, le=_MOST_EVENTS)] = None,
         last_event_id: Annotated[str | None, Header(max_length=20)] = None,
     ) -> Response:
@@ -60,7 +59,7 @@ def runs_router() -> APIRouter:
         return EventResponse(source, stall_seconds=service.limits.stall_seconds)
 
     @router.post("/runs/{run_id}/stop", status_code=204, dependencies=chat)
-    async def stop(request: Request, run_id: RunId) -> None:
+    async def stop(request: Request, run_id: PathId) -> None:
         """End an answer with what there is of it."""
         await service_of(request).runs.stop(identity(request), run_id)
 

@@ -18,7 +18,14 @@ import anyio.to_thread
 
 from chatwright.assist import Assistant
 from chatwright.assist.answer import Prepared
-from chatwright.assist.tools.protocol import ToolCall, ToolCallReader, called, offered, with_tools
+from chatwright.assist.tools.protocol import (
+    Definition,
+    ToolCall,
+    ToolCallReader,
+    called,
+    offered,
+    with_tools,
+)
 from chatwright.generate.params import Piece, SamplingParams
 from chatwright.records import Message
 from chatwright.serve.access import Identity
@@ -29,7 +36,7 @@ from chatwright.serve.runs.checking import OutputCheck
 from chatwright.serve.runs.draft import Draft
 from chatwright.serve.runs.events import EventLog
 from chatwright.serve.runs.keeping import Snapshot, end, keep_title
-from chatwright.serve.runs.parts import ToolDefinition, Verdict
+from chatwright.serve.runs.parts import Verdict
 from chatwright.serve.runs.reasons import reason_for, remembered_note
 from chatwright.serve.runs.titles import TITLE_PARAMS, first_words, good_title, title_messages
 from chatwright.serve.runs.writing import Writing, write_whole
@@ -56,7 +63,7 @@ class Plan:
     conversation_id: str | None = None
     answer_id: str = ""
     collections: tuple[str, ...] = ()
-    tools: tuple[ToolDefinition, ...] = ()
+    tools: tuple[Definition, ...] = ()
     kept: KeptTurn | None = None
     prefix: str = ""  # the text of an answer that is continued
     title: bool = False  # whether the conversation wants one
@@ -260,7 +267,7 @@ class Run:
         assistant: Assistant,
         prepared: Prepared,
         params: SamplingParams,
-        tools: Sequence[ToolDefinition],
+        tools: Sequence[Definition],
     ) -> _Pass:
         """One pass of the model, told as it comes."""
         plan, tenant = self.plan, self.plan.who.tenant

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 import anyio.to_thread
 
+from chatwright.assist.tools.protocol import Definition
 from chatwright.generate.params import SamplingParams
 from chatwright.serve.access import Identity
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found, short_name
 from chatwright.serve.ids import new_id
 from chatwright.serve.runs import keeping
 from chatwright.serve.runs.keeping import Begun, Order
-from chatwright.serve.runs.parts import ToolDefinition, Verdict
+from chatwright.serve.runs.parts import Verdict
 from chatwright.serve.runs.run import Plan, Run
 from chatwright.serve.runs.shapes import AnswerRequest, SamplingShape, check_request
 from chatwright.serve.runs.subject import Subject, default_model, read_subject
@@ -130,7 +131,7 @@ class RunService:
         self,
         order: Order,
         begun: Begun | None,
-        tools: tuple[ToolDefinition, ...],
+        tools: tuple[Definition, ...],
         places: Sequence[ExitStack],
     ) -> dict[str, Any]:
         """Start the runs; what the page is told of them."""
@@ -201,7 +202,7 @@ class RunService:
                 return str(name)
         raise ApiError(404, "there is no model here", param="model", code="model_not_found")
 
-    def _tools(self, who: Identity, asked: AnswerRequest) -> tuple[ToolDefinition, ...]:
+    def _tools(self, who: Identity, asked: AnswerRequest) -> tuple[Definition, ...]:
         if not asked.tools:
             return ()
         known = {}
@@ -354,13 +355,14 @@ class RunService:
 
     @staticmethod
     def _absent() -> ApiError:
-        return ApiError(404, "there is no such run", code="run_not_found")
+        return not_found("run")
 
     # -- looking after -----------------------------------------------------------------------------
 
     async def _keep(self) -> None:
         """Write answers down, say that they are alive, forget old ones, end what others left."""
         told = looked = time.monotonic()
+        failing = False
         while True:
             await asyncio.sleep(self._save_seconds)
             now = time.monotonic()
@@ -373,8 +375,11 @@ class RunService:
                     looked = now
                     store = self._service.store
                     await store.run(keeping.recover, store.keys, None)
+                failing = False
             except Exception as error:  # the database is away: the next time it may be back
-                log.error("answers could not be written down: %s", type(error).__name__)
+                if not failing:  # said once, not every second
+                    log.error("answers could not be written down: %s", short_name(error))
+                failing = True
             self._forget(now)
 
     async def save(self) -> None:

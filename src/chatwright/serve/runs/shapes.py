@@ -10,8 +10,8 @@ from chatwright.generate.params import SamplingParams
 from chatwright.serve.bodies import Body
 from chatwright.serve.errors import ApiError
 from chatwright.serve.limits import Limits
+from chatwright.serve.parameters import BodyId
 
-Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 
 MOST_TEXT = 200_000  # characters of a question, or of a turn of a temporary chat
@@ -56,19 +56,19 @@ class AnswerRequest(Body):
     """
 
     action: Literal["ask", "regenerate", "edit", "continue", "compare"] = "ask"
-    conversation_id: Id | None = None
+    conversation_id: BodyId | None = None
     temporary: bool = False
     messages: list[TurnShape] | None = Field(default=None, min_length=1, max_length=10_000)
-    parent_id: Id | None = None
-    message_id: Id | None = None
+    parent_id: BodyId | None = None
+    message_id: BodyId | None = None
     text: str | None = Field(default=None, max_length=MOST_TEXT)
-    attachments: list[Id] = Field(default=[], max_length=10)
+    attachments: list[BodyId] = Field(default=[], max_length=10)
     model: Name | None = None
     models: list[Name] | None = Field(default=None, min_length=2, max_length=2)
     params: SamplingShape = SamplingShape()
     instructions: str | None = Field(default=None, max_length=20_000)
-    persona_id: Id | None = None
-    collections: list[Id] = Field(default=[], max_length=10)
+    persona_id: BodyId | None = None
+    collections: list[BodyId] = Field(default=[], max_length=10)
     tools: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
         default=[], max_length=20
     )

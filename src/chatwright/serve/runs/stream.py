@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -36,26 +36,28 @@ class EventResponse(Response):
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)
-            await self._send_all(send)
+            await self._send_all(send, group.cancel_scope.cancel)
             group.cancel_scope.cancel()
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, send: Send, give_up: Callable[[], None]) -> None:
+        """`give_up` leaves the response unfinished, and the server hangs up."""
         try:
             start: dict[str, Any] = {"type": "http.response.start", "status": 200}
             await send({**start, "headers": STREAM_HEADERS})
             async for data in self._source:
-                if not await self._written(send, data, more=True):
-                    return  # nobody reads: leave the response unfinished, and the server hangs up
-            await self._written(send, b"", more=False)
+                await self._write(send, give_up, data, more=True)
+            await self._write(send, give_up, b"", more=False)
         finally:
             if isinstance(self._source, AsyncGenerator):
                 with anyio.CancelScope(shield=True):
                     await self._source.aclose()
 
-    async def _written(self, send: Send, data: bytes, *, more: bool) -> bool:
+    async def _write(
+        self, send: Send, give_up: Callable[[], None], data: bytes, *, more: bool
+    ) -> None:
+        # A bare timer: a scope for each event costs more than the event.
+        timer = asyncio.get_running_loop().call_later(self._stall, give_up)
         try:
-            async with asyncio.timeout(self._stall):
-                await send({"type": "http.response.body", "body": data, "more_body": more})
-        except TimeoutError:
-            return False
-        return True
+            await send({"type": "http.response.body", "body": data, "more_body": more})
+        finally:
+            timer.cancel()

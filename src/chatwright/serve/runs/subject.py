@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from chatwright.assist.summary import Summary
 from chatwright.serve.access import Identity
-from chatwright.serve.errors import ApiError
+from chatwright.serve.errors import ApiError, not_found
 from chatwright.serve.history.personas import usable_persona
 from chatwright.serve.history.store import Turn as KeptTurn
 from chatwright.serve.history.store import own_chat, own_message, read_path
@@ -97,7 +97,7 @@ def _about_message(
     """For what begins at a message that is there: `edit`, `regenerate`, `continue`."""
     message = own_message(session, who.person_id, asked.message_id or "")
     if asked.conversation_id not in (None, message.conversation_id):
-        raise ApiError(404, "there is no such message", code="message_not_found")
+        raise not_found("message")
     chat = own_chat(session, who.person_id, message.conversation_id)
     made = replace(made, conversation_id=chat.id, model=made.model or chat.model)
     path = read_path(session, sealer, chat.id, message.id)
@@ -178,7 +178,7 @@ def _attached(
     found = {file.id: file for file in _still_there(session, sealer, who, ids)}
     for one in ids:
         if one not in found:
-            raise ApiError(404, "there is no such attachment", code="file_not_found")
+            raise not_found("attachment", code="file_not_found")
     return [found[one] for one in dict.fromkeys(ids)]
 
 

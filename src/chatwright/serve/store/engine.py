@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from chatwright.errors import DataError, UsageError
-from chatwright.serve.store.sealing import Keyring, read_master_key
+from chatwright.serve.store.sealing import ERASED, Keyring, read_master_key
+from chatwright.serve.store.tables import Key
 
 T = TypeVar("T")
 
@@ -46,6 +48,20 @@ class Store:
         """A session in a transaction: committed at the end, rolled back where the block raises."""
         with self._session(self.engine) as session:
             yield session
+        if session.info.get(ERASED):
+            self._cut_journal()
+
+    def _cut_journal(self) -> None:
+        """Old pages in SQLite's journal hold what was deleted: write it through, and empty it.
+
+        Where somebody reads just then it stays until the next time, or until the server ends.
+        """
+        if self.path is None:
+            return
+        with closing(self.engine.raw_connection()) as connection, suppress(sqlite3.Error):
+            connection.execute("PRAGMA busy_timeout=1000")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute(f"PRAGMA busy_timeout={_WAIT_SECONDS * 1000:.0f}")
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -93,35 +109,51 @@ class Store:
 def open_store(url: str | None, *, folder: Path, master: bytes | None = None) -> Store:
     """The database at `url` (default: `chat.db` in `folder`), brought to the newest schema.
 
-    Raises `UsageError` for an address that cannot be used and `DataError` for a database that is
-    damaged, or newer than this program.
+    Raises `UsageError` for an address that cannot be used or a key that is missing, and `DataError`
+    for a database that is damaged, newer than this program, or made with another master key.
     """
     from chatwright.serve.store.migrate import migrate
 
-    path = folder / DATABASE_FILE if url is None else None
-    if path is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    engine = make_engine(url or f"sqlite:///{path}")
+    engine = make_engine(url or f"sqlite:///{folder / DATABASE_FILE}")
+    named = engine.url.render_as_string(hide_password=True)
+    path = None
     if engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
         path = Path(str(engine.url.database))
-        if not path.exists():
-            path.touch(0o600)
-    key = master if master is not None else read_master_key(folder)
     try:
+        if path is not None and not path.exists():
+            if url is None:
+                folder.mkdir(parents=True, exist_ok=True)
+            path.touch(0o600)
         migrate(engine)
+        with Session(engine) as session:
+            used = session.scalar(select(Key.owner_id).limit(1)) is not None
+        # Another key for a database in use would only hide that the right one is missing.
+        keys = Keyring(read_master_key(folder, make=not used) if master is None else master)
+        store = Store(engine, keys, path=path)
+        with store.reading() as session:
+            keys.check(session)
     except OperationalError as error:
+        told = str(error.orig).strip().splitlines()[0][:300] if error.orig else "no reason given"
         raise UsageError(
-            "the database cannot be reached",
-            where=engine.url.render_as_string(hide_password=True),
-            hint=str(error.orig).strip().splitlines()[0][:300] if error.orig else None,
+            f"the database cannot be used: {told}",
+            where=named,
+            hint="does the server run, and is the address right?"
+            if path is None
+            else "may this user write there, and is there space?",
         ) from error
     except SQLAlchemyError as error:
         raise DataError(
             f"the database cannot be used ({type(error).__name__})",
-            where=engine.url.render_as_string(hide_password=True),
+            where=named,
             hint="is it a Chatwright database? restore a backup if it is damaged",
         ) from error
-    return Store(engine, Keyring(key), path=path)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can be written here: {error.strerror}",
+            where=str(error.filename or folder),
+            hint="name a folder that this user may write (--workspace), or another --database",
+        ) from error
+    return store
 
 
 def memory_store() -> Store:

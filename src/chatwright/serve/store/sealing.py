@@ -18,13 +18,14 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from chatwright.errors import DataError, UsageError
 from chatwright.serve.store.tables import Key
 
 KEY_BYTES = 32
+ERASED = "chatwright_erased"  # in a session's `info`: a key was destroyed in its transaction
 _NONCE = 12
 _VERSION = b"\x01"  # the first byte of every sealed value, so that the method can change one day
 _KEPT = 1024  # sealers in memory
@@ -94,22 +95,14 @@ class Keyring:
                 self._open.move_to_end(owner_id)
                 return known
         row = session.get(Key, owner_id)
-        context = f"keys.wrapped:{owner_id}"
         if row is None:
             key = os.urandom(KEY_BYTES)
-            session.add(Key(owner_id=owner_id, wrapped=self._master.seal(key, context=context)))
+            wrapped = self._master.seal(key, context=_context(owner_id))
+            session.add(Key(owner_id=owner_id, wrapped=wrapped))
             session.flush()
             # Not kept yet: the transaction may be rolled back, and the key with it.
             return Sealer(key)
-        try:
-            key = self._master.open(row.wrapped, context=context)
-        except DataError as error:
-            raise DataError(
-                "the master key is not the one that this database was made with",
-                where=context,
-                hint="give the right one: CHATWRIGHT_MASTER_KEY, or the file chat.key beside the "
-                "database",
-            ) from error
+        key = self._unwrapped(row)
         made = Sealer(key)
         with self._lock:
             self._open[owner_id] = made
@@ -117,9 +110,27 @@ class Keyring:
                 self._open.popitem(last=False)
         return made
 
+    def check(self, session: Session) -> None:
+        """Raises `DataError` where the database was made with another master key."""
+        row = session.scalar(select(Key).limit(1))
+        if row is not None:
+            self._unwrapped(row)
+
+    def _unwrapped(self, row: Key) -> bytes:
+        try:
+            return self._master.open(row.wrapped, context=_context(row.owner_id))
+        except DataError as error:
+            raise DataError(
+                "the master key is not the one that this database was made with",
+                where=_context(row.owner_id),
+                hint="give the right one: CHATWRIGHT_MASTER_KEY, CHATWRIGHT_MASTER_KEY_FILE, or "
+                "the file chat.key in the workspace",
+            ) from error
+
     def destroy(self, session: Session, owner_id: str) -> None:
         """Delete an owner's key: what was sealed under it can never be read again."""
         session.execute(delete(Key).where(Key.owner_id == owner_id))
+        session.info[ERASED] = True
         self.forget(owner_id)
 
     def forget(self, owner_id: str) -> None:
@@ -132,11 +143,14 @@ class Keyring:
         return self._master
 
 
-def read_master_key(folder: Path, environ: dict[str, str] | None = None) -> bytes:
+def read_master_key(
+    folder: Path, environ: dict[str, str] | None = None, *, make: bool = True
+) -> bytes:
     """The master key: `CHATWRIGHT_MASTER_KEY` (base64), the file that `CHATWRIGHT_MASTER_KEY_FILE`
-    names, or `chat.key` in `folder`, which is made with the first start.
+    names, or `chat.key` in `folder`, which is made with the first start (`make`).
 
-    Raises `UsageError` for a key that is not 32 bytes, or a file that others may read.
+    Raises `UsageError` for a key that is not 32 bytes, a file that others may read, and one that is
+    not there and may not be made.
     """
     environ = dict(os.environ) if environ is None else environ
     if told := environ.get("CHATWRIGHT_MASTER_KEY"):
@@ -146,12 +160,23 @@ def read_master_key(folder: Path, environ: dict[str, str] | None = None) -> byte
     if not path.exists():
         if named:
             raise UsageError("there is no such file", where=f"CHATWRIGHT_MASTER_KEY_FILE: {named}")
+        if not make:
+            raise UsageError(
+                "the master key of this database is not here, and nothing in it can be read "
+                "without it",
+                where=str(path),
+                hint="put your copy of chat.key back, or set CHATWRIGHT_MASTER_KEY",
+            )
         _write_new(path)
     if os.name == "posix" and path.stat().st_mode & 0o077:
         raise UsageError(
             "others may read this key", where=str(path), hint=f"chmod 600 {path}, then start again"
         )
     return _decoded(path.read_text(encoding="ascii", errors="replace"), str(path))
+
+
+def _context(owner_id: str) -> str:
+    return f"keys.wrapped:{owner_id}"
 
 
 def _write_new(path: Path) -> None:

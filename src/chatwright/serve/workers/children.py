@@ -11,14 +11,12 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-GRACE_SECONDS = 3  # for requests that are under way when the server stops
 
 
 def main() -> None:
@@ -54,6 +52,7 @@ async def _engine(told: dict[str, Any]) -> None:
 
 
 def _worker(told: dict[str, Any]) -> None:
+    from chatwright.serve.connections import serve_app
     from chatwright.serve.workers.link import EngineLink
     from chatwright.serve.workers.registry import RemoteRegistry
 
@@ -61,11 +60,8 @@ def _worker(told: dict[str, Any]) -> None:
     registry = RemoteRegistry(EngineLink(engine_path(folder), told["secret"]))
     app = _named(told["app"])(registry, told["settings"], name)
     among_peers(app, folder, told["workers"], name, told["secret"])
-    options: dict[str, Any] = {}
-    if tls := told["settings"].get("tls"):
-        options = {"ssl_certfile": tls[0], "ssl_keyfile": tls[1]}
     with socket.socket(fileno=told["socket"]) as listening:
-        serve_app(app, listening, **options)
+        serve_app(app, listening, tls=told["settings"].get("tls"))
 
 
 def among_peers(app: FastAPI, folder: Path, names: list[str], own: str, secret: str) -> None:
@@ -87,35 +83,6 @@ def among_peers(app: FastAPI, folder: Path, names: list[str], own: str, secret: 
                 await server.close()
 
     app.router.lifespan_context = lifespan
-
-
-def serve_app(app: FastAPI, listening: socket.socket, **options: Any) -> None:
-    """Serve until SIGINT or SIGTERM, then let requests end within a few seconds."""
-    import uvicorn
-
-    from chatwright.serve.connections import connection_options
-
-    # Accepted connections inherit it. asyncio sets it only for sockets that were made with the
-    # protocol's number; without, each reply may wait 40 ms for the client's acknowledgement.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.state.slots.stop()  # or each answer under way would hold the program up
-            await super().shutdown(sockets)
-
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,  # request lines may hold names of documents; nothing needs them
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        server_header=False,
-        proxy_headers=False,  # whom to believe is decided in `access.address_of`
-        **connection_options(),
-        **options,
-    )
-    with suppress(KeyboardInterrupt):  # uvicorn shuts down in order, then passes the signal on
-        Server(config).run(sockets=[listening])
 
 
 def engine_path(folder: Path) -> Path:

@@ -5,13 +5,48 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from chatwright.serve.store.schema import add_audit_guard, add_search
-from chatwright.serve.store.tables import Moment
-
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+# A migration that has been released never changes: nothing in it is taken from elsewhere.
+# The search index: blind terms, and what is to go from it (a trigger may not touch FTS5).
+_SEARCH_SQLITE = (
+    "CREATE VIRTUAL TABLE message_search USING fts5("
+    "terms, tokenize='ascii', detail='none', columnsize=0)",
+    "CREATE TABLE search_gone (number INTEGER PRIMARY KEY)",
+    "CREATE TRIGGER message_terms_gone AFTER DELETE ON message_terms BEGIN "
+    "INSERT OR IGNORE INTO search_gone VALUES (old.number); END",
+)
+_SEARCH_POSTGRESQL = (
+    "ALTER TABLE message_terms ADD COLUMN terms text[] NOT NULL DEFAULT '{}'",
+    "CREATE INDEX ix_message_terms_terms ON message_terms USING gin (terms)",
+)
+# The audit log is only ever added to, but for lines that a checkpoint stands for.
+_AUDIT_GUARD_SQLITE = (
+    "CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log cannot be changed'); END",
+    "CREATE TRIGGER audit_kept BEFORE DELETE ON audit "
+    # Not json_extract: a schema that is not trusted may not call it.
+    "WHEN OLD.sequence > COALESCE((SELECT CAST(substr(value, instr(value, '\"sequence\": ') + 12) "
+    "AS INTEGER) FROM server_values WHERE name = 'audit_checkpoint'), 0) "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log cannot be changed'); END",
+)
+_AUDIT_GUARD_POSTGRESQL = (
+    """CREATE FUNCTION audit_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF TG_OP = 'DELETE' AND OLD.sequence <= COALESCE((SELECT (value ->> 'sequence')::bigint
+          FROM server_values WHERE name = 'audit_checkpoint'), 0) THEN
+        RETURN OLD;
+      END IF;
+      RAISE EXCEPTION 'the audit log cannot be changed';
+    END $$""",
+    "CREATE TRIGGER audit_kept BEFORE UPDATE OR DELETE ON audit "
+    "FOR EACH ROW EXECUTE FUNCTION audit_guard()",
+    "CREATE TRIGGER audit_whole BEFORE TRUNCATE ON audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION audit_guard()",
+)
 
 
 def upgrade() -> None:  # noqa: PLR0915
@@ -21,7 +56,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("bucket", sa.String(length=200), nullable=False),
         sa.Column("window", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
-        sa.Column("expires_at", Moment(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("bucket", "window", name=op.f("pk_attempts")),
     )
     with op.batch_alter_table("attempts", schema=None) as batch_op:
@@ -55,9 +90,9 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("role", sa.String(length=20), nullable=False),
         sa.Column("email", sa.String(length=320), nullable=True),
         sa.Column("created_by", sa.String(length=64), nullable=True),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("expires_at", Moment(timezone=True), nullable=False),
-        sa.Column("used_at", Moment(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("used_by", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invitations")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_invitations_token_hash")),
@@ -66,7 +101,7 @@ def upgrade() -> None:  # noqa: PLR0915
         "keys",
         sa.Column("owner_id", sa.String(length=64), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("owner_id", name=op.f("pk_keys")),
     )
     op.create_table(
@@ -82,13 +117,13 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("sealed_instructions", sa.LargeBinary(), nullable=True),
         sa.Column("memory_enabled", sa.Boolean(), nullable=False),
         sa.Column("training_consent", sa.Boolean(), nullable=False),
-        sa.Column("consent_at", Moment(timezone=True), nullable=True),
+        sa.Column("consent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("daily_tokens", sa.BigInteger(), nullable=True),
         sa.Column("sealed_totp", sa.LargeBinary(), nullable=True),
         sa.Column("totp_enabled", sa.Boolean(), nullable=False),
         sa.Column("totp_last_step", sa.BigInteger(), nullable=True),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("last_seen_at", Moment(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_people")),
         sa.UniqueConstraint("email", name=op.f("uq_people_email")),
     )
@@ -106,10 +141,10 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("start", sa.String(length=20), nullable=False),
         sa.Column("key_hash", sa.String(length=64), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("last_used_at", Moment(timezone=True), nullable=True),
-        sa.Column("expires_at", Moment(timezone=True), nullable=True),
-        sa.Column("revoked_at", Moment(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -129,7 +164,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("shared", sa.Boolean(), nullable=False),
         sa.Column("sealed_name", sa.LargeBinary(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -152,7 +187,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("sealed_text", sa.LargeBinary(), nullable=True),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("content_id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"], ["people.id"], name=op.f("fk_files_person_id_people"), ondelete="CASCADE"
         ),
@@ -166,7 +201,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("person_id", sa.String(length=64), nullable=False),
         sa.Column("sealed_name", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -189,10 +224,10 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("error", sa.String(length=2000), nullable=True),
         sa.Column("worker", sa.String(length=100), nullable=True),
         sa.Column("cancel_asked", sa.Boolean(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("started_at", Moment(timezone=True), nullable=True),
-        sa.Column("finished_at", Moment(timezone=True), nullable=True),
-        sa.Column("alive_at", Moment(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("alive_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["person_id"], ["people.id"], name=op.f("fk_jobs_person_id_people"), ondelete="CASCADE"
         ),
@@ -207,7 +242,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("person_id", sa.String(length=64), nullable=False),
         sa.Column("sealed_text", sa.LargeBinary(), nullable=False),
         sa.Column("by", sa.String(length=10), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -234,8 +269,8 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("sealed_appeal", sa.LargeBinary(), nullable=True),
         sa.Column("sealed_note", sa.LargeBinary(), nullable=True),
         sa.Column("decided_by", sa.String(length=64), nullable=True),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("decided_at", Moment(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -252,7 +287,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("issuer", sa.String(length=500), nullable=False),
         sa.Column("subject", sa.String(length=255), nullable=False),
         sa.Column("person_id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -272,7 +307,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("person_id", sa.String(length=64), nullable=False),
         sa.Column("shared", sa.Boolean(), nullable=False),
         sa.Column("sealed_content", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -290,7 +325,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("person_id", sa.String(length=64), nullable=False),
         sa.Column("code_hash", sa.String(length=300), nullable=False),
-        sa.Column("used_at", Moment(timezone=True), nullable=True),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["people.id"],
@@ -309,10 +344,10 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("token_hash", sa.String(length=64), nullable=False),
         sa.Column("person_id", sa.String(length=64), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("last_seen_at", Moment(timezone=True), nullable=False),
-        sa.Column("expires_at", Moment(timezone=True), nullable=False),
-        sa.Column("revoked_at", Moment(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("address", sa.String(length=64), nullable=False),
         sa.Column("agent", sa.String(length=200), nullable=False),
         sa.ForeignKeyConstraint(
@@ -332,7 +367,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("person_id", sa.String(length=64), nullable=False),
         sa.Column("sealed_name", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"], ["people.id"], name=op.f("fk_tags_person_id_people"), ondelete="CASCADE"
         ),
@@ -364,7 +399,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("status", sa.String(length=10), nullable=False),
         sa.Column("problem", sa.String(length=500), nullable=True),
         sa.Column("passages", sa.Integer(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["collection_id"],
             ["collections.id"],
@@ -391,8 +426,8 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("pinned", sa.Boolean(), nullable=False),
         sa.Column("archived", sa.Boolean(), nullable=False),
         sa.Column("imported_from", sa.String(length=40), nullable=True),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("updated_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["folder_id"],
             ["folders.id"],
@@ -423,7 +458,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("message", sa.String(length=2000), nullable=False),
         sa.Column("data", sa.JSON(), nullable=True),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_job_events_job_id_jobs"), ondelete="CASCADE"
         ),
@@ -466,7 +501,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("status", sa.String(length=10), nullable=False),
         sa.Column("prompt_tokens", sa.Integer(), nullable=True),
         sa.Column("completion_tokens", sa.Integer(), nullable=True),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["conversation_id"],
             ["conversations.id"],
@@ -525,8 +560,8 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("message_id", sa.String(length=64), nullable=True),
         sa.Column("worker", sa.String(length=100), nullable=False),
         sa.Column("status", sa.String(length=10), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("alive_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("alive_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["conversation_id"],
             ["conversations.id"],
@@ -551,8 +586,8 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("person_id", sa.String(length=64), nullable=False),
         sa.Column("conversation_id", sa.String(length=64), nullable=False),
         sa.Column("sealed_copy", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
-        sa.Column("revoked_at", Moment(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["conversation_id"],
             ["conversations.id"],
@@ -585,7 +620,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("sealed_better", sa.LargeBinary(), nullable=True),
         sa.Column("model", sa.String(length=300), nullable=True),
         sa.Column("language", sa.String(length=10), nullable=True),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["message_id"],
             ["messages.id"],
@@ -649,7 +684,7 @@ def upgrade() -> None:  # noqa: PLR0915
         sa.Column("left_id", sa.String(length=64), nullable=False),
         sa.Column("right_id", sa.String(length=64), nullable=False),
         sa.Column("choice", sa.String(length=10), nullable=False),
-        sa.Column("created_at", Moment(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["left_id"],
             ["messages.id"],
@@ -674,5 +709,9 @@ def upgrade() -> None:  # noqa: PLR0915
         batch_op.create_index(batch_op.f("ix_side_by_side_left_id"), ["left_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_side_by_side_person_id"), ["person_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_side_by_side_right_id"), ["right_id"], unique=False)
-    add_search(op.get_bind())
-    add_audit_guard(op.get_bind())
+    if op.get_bind().dialect.name == "postgresql":
+        statements = (*_SEARCH_POSTGRESQL, *_AUDIT_GUARD_POSTGRESQL)
+    else:
+        statements = (*_SEARCH_SQLITE, *_AUDIT_GUARD_SQLITE)
+    for statement in statements:
+        op.get_bind().exec_driver_sql(statement)

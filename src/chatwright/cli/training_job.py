@@ -1,7 +1,8 @@
-"""`python -m chatwright.serve.jobs.runner`: builds one job's recipe; not for people.
+"""`python -m chatwright.cli.training_job`: builds the recipe of one fine-tuning job.
 
-Reads one line of JSON from standard input, writes one for each thing that happens to standard
-output, and goes when its parent does: then standard input ends.
+The server (`serve/jobs/running.py`) starts it, not a person. Reads one line of JSON from standard
+input, writes one for each thing that happens to standard output, and goes when its parent does:
+then standard input ends.
 """
 
 from __future__ import annotations
