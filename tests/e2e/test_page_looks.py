@@ -284,6 +284,16 @@ def test_in_chinese_no_english_word_is_left(house: PageHouse) -> None:
     expect(page.locator("article.answer").last).to_contain_text("第二版")
     ask(page, "坏了")
     look("conversation")
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File(["MZ\\0\\1"], "程序"));
+          const told = {dataTransfer: data, bubbles: true, cancelable: true};
+          document.body.dispatchEvent(new DragEvent("drop", told));
+        }"""
+    )
+    expect(page.locator(".composer .of-problem")).to_contain_text("不能读取这种文件")
+    look("a file that cannot be read")
     page.get_by_role("button", name="添加").first.click()
     look("menu")
     page.keyboard.press("Escape")

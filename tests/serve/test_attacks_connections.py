@@ -6,15 +6,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import uvicorn
-from attack_house import attacked, survives
+from attack_house import attacked, rates, survives
 
 from accounts_server import HTTP, House
 from chat_server import until
-from chatwright.serve import connections
+from chatwright.serve import Limits, connections
 
 
 class Quick(connections.TimedProtocol):
@@ -26,7 +27,8 @@ class Quick(connections.TimedProtocol):
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with attacked(tmp_path_factory.mktemp("slow")) as one:
+    limits = Limits(rates=rates(), body_seconds=0.5)
+    with attacked(tmp_path_factory.mktemp("slow"), limits=limits) as one:
         yield one
 
 
@@ -116,6 +118,26 @@ def test_a_body_that_nobody_wanted(quick: tuple[str, int]) -> None:
             while time.monotonic() < started + 3:
                 one.sendall(b"x")
                 time.sleep(0.05)
+
+
+def test_a_body_that_never_comes(here: House, quick: tuple[str, int]) -> None:
+    """JSON a byte at a time: 408 when its time is over, and then the connection is closed."""
+    key = here.key(here.person())
+    for length in ("Content-Length: 5000", "Transfer-Encoding: chunked"):
+        with socket.create_connection(quick) as one:
+            one.sendall(
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                f"application/json\r\nAuthorization: Bearer {key}\r\n{length}\r\n\r\n".encode()
+            )
+            started = time.monotonic()
+            one.settimeout(0.05)
+            told = b""
+            while not told and time.monotonic() < started + 5:
+                one.sendall(b"1\r\n \r\n" if "chunked" in length else b" ")
+                with suppress(TimeoutError):
+                    told = one.recv(4000)
+            assert b" 408 " in told[:20] and b"timeout" in told
+            assert closed_after(one) < 3
 
 
 def test_200_slow_heads_at_once_are_in_nobodys_way(quick: tuple[str, int]) -> None:

@@ -7,16 +7,20 @@ import itertools
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from attack_house import Things, attacked, made, raw, survives, things
+from attack_house import Things, attacked, made, rates, raw, survives, things
 from sqlalchemy import update
 
 from accounts_server import PASSWORD, Browser, House
+from chat_server import until
+from chatwright.serve import Limits
 from chatwright.serve.access import access_of, api_routes
 from chatwright.serve.store.tables import ApiKey, SignIn, now
 
@@ -178,3 +182,38 @@ def test_lines_of_the_log_cannot_be_written_by_callers(
     lines = made(anna.browser.get("/admin/audit?limit=200"))["data"]
     text: Any = json.dumps(lines)
     assert "FORGED" not in text and "secret words" not in text
+
+
+def test_nobody_takes_all_places(tmp_path: Path) -> None:
+    """Somebody who asks as much as they can leaves room for others."""
+    limits = Limits(rates=rates(), active=4, active_of_one=3)
+    with attacked(tmp_path / "busy", limits=limits) as house:
+        engine: Any = house.service.registry._load("harbour").engine
+        engine.seconds = 0.05
+        greedy, friend = (house.by_key(house.key(house.person())) for _ in range(2))
+        _, page = house.member()
+        question = {"role": "user", "content": "SAY " + "word " * 100}
+        long = {"model": "harbour", "messages": [question], "stream": True}
+        told: list[int] = []
+        threads = [
+            threading.Thread(
+                target=lambda: told.append(greedy.post("/v1/chat/completions", long).status_code)
+            )
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: engine.active == 3)
+        refused = greedy.post("/v1/chat/completions", long)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "too_many_of_yours"
+        short = {"model": "harbour", "messages": [{"role": "user", "content": "SAY yes"}]}
+        assert friend.post("/v1/chat/completions", short).status_code == 200
+        assert made(page.post("/answers", {"text": "SAY yes", "model": "harbour"}))
+        engine.seconds = 0.0
+        for thread in threads:
+            thread.join(20)
+        assert told == [200] * 3
+        until(lambda: house.service.slots.taken == 0)
+        assert greedy.post("/v1/chat/completions", short).status_code == 200
+        assert not house.service.slots._of

@@ -15,7 +15,7 @@ from chatwright.assist.documents import cut_passages, read_document
 from chatwright.assist.embedder import StoppedError
 from chatwright.records.grounding import Passage
 from chatwright.serve.errors import ApiError
-from chatwright.serve.knowledge import KnowledgeLimits
+from chatwright.serve.knowledge import KnowledgeLimits, contents
 from chatwright.serve.knowledge.indexing import Indexer
 from chatwright.serve.knowledge.lineage import passage_documents
 from chatwright.serve.store.tables import Key
@@ -136,6 +136,8 @@ def test_several_collections_are_searched_together(server: Knowing) -> None:
     one, two = server.collection("ann"), server.collection("ann")
     server.add("ann", one, "a.md", b"# Cats\n\nCats sleep on the sofa all day.\n")
     server.add("ann", two, "b.md", b"# Dogs\n\nDogs run along the quay all day.\n")
+    for collection in (one, two):  # a vector that comes in between would change the order
+        server.ready("ann", collection)
     found = search(server, "ann", [one, two], "dogs and cats all day", 5)
     assert {p.uri.split("/")[0] for p, _ in found} == {f"collection:{one}", f"collection:{two}"}
     assert found == search(server, "ann", [one, two], "dogs and cats all day", 5)
@@ -245,7 +247,8 @@ def test_a_person_goes_with_their_collections_and_shared_ones_find_an_heir(serve
     shared = server.collection("bob", "Shared", shared=True)
     store = server.collections.store
     with store.begin() as session:
-        server.collections.release_person(session, "usr_bob", heir_id="usr_root")
+        gone = contents.release_person(session, store.keys, "usr_bob", heir_id="usr_root")
+    assert private in gone and shared not in gone
     with store.reading() as session:
         assert session.get(Key, private) is None
         assert session.get(Key, shared) is not None

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -141,5 +142,5 @@ def test_many_answers_are_asked_less_often() -> None:
         return times
 
     times = asyncio.run(run())
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert len(gaps) >= 3 and min(gaps) >= PAUSE_SECONDS * 0.95

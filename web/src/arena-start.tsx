@@ -8,6 +8,7 @@ import { useStrings } from "./strings";
 export function Start(props: {
   only: string | null; // a link to one study: the others are not shown
   judge: string;
+  signedIn: boolean; // the server knows who judges
   onJudge: (name: string) => void;
   onStart: (study: string, form: Form) => void;
   onResults: (study: string) => void;
@@ -65,28 +66,35 @@ export function Start(props: {
           </p>
         ) : (
           <>
-            <div class="named">
-              <label for="judge">{arena.name}</label>
-              <input
-                ref={field}
-                id="judge"
-                value={name}
-                maxLength={60}
-                autoFocus={!props.judge && matchMedia("(pointer: fine)").matches}
-                autocomplete="nickname"
-                spellcheck={false}
-                aria-describedby="judge-hint"
-                aria-invalid={missing && !told}
-                onInput={(event) => setName(event.currentTarget.value)}
-              />
-              <p
-                id="judge-hint"
-                class={(missing && !told) || problem ? "note wrong" : "note"}
-                role={missing && !told ? "alert" : undefined}
-              >
-                {missing && !told ? arena.nameMissing : problem || arena.nameHint}
+            {!props.signedIn && (
+              <div class="named">
+                <label for="judge">{arena.name}</label>
+                <input
+                  ref={field}
+                  id="judge"
+                  value={name}
+                  maxLength={60}
+                  autoFocus={!props.judge && matchMedia("(pointer: fine)").matches}
+                  autocomplete="nickname"
+                  spellcheck={false}
+                  aria-describedby="judge-hint"
+                  aria-invalid={missing && !told}
+                  onInput={(event) => setName(event.currentTarget.value)}
+                />
+                <p
+                  id="judge-hint"
+                  class={(missing && !told) || problem ? "note wrong" : "note"}
+                  role={missing && !told ? "alert" : undefined}
+                >
+                  {missing && !told ? arena.nameMissing : problem || arena.nameHint}
+                </p>
+              </div>
+            )}
+            {props.signedIn && problem && (
+              <p class="note wrong" role="alert">
+                {problem}
               </p>
-            </div>
+            )}
             <ul class="studies" aria-label={arena.studies} aria-busy={studies === null}>
               {studies?.map((study) => (
                 <StudyCard key={study.name} study={study} onStart={start} onResults={props.onResults} />

@@ -9,6 +9,7 @@ import { Start } from "./arena-start";
 import { Appearance } from "./header";
 import { CloseIcon, HelpIcon, Logo } from "./icons";
 import { remember, stored, useLanguage, useTheme } from "./settings";
+import { useSession } from "./session";
 import { STRINGS, StringsContext } from "./strings";
 
 interface Place {
@@ -36,7 +37,11 @@ export function Arena() {
   const [theme, setTheme] = useTheme();
   const strings = STRINGS[language];
   const [place, setPlace] = useState<Place>(placeNow);
-  const [judge, setJudge] = useState(() => stored("judge") ?? "");
+  // Where people have accounts the server takes whoever is signed in, and asks for no name.
+  const here = useSession();
+  const account = here?.mode === "accounts" ? (here.person?.id ?? null) : null;
+  const [named, setJudge] = useState(() => stored("judge") ?? "");
+  const judge = account ?? named;
   const [about, setAbout] = useState<About | null>(null);
   const [problem, setProblem] = useState("");
   const [gone, setGone] = useState(false);
@@ -96,7 +101,9 @@ export function Arena() {
       <Start
         only={place.study}
         judge={judge}
+        signedIn={account !== null}
         onJudge={(name) => {
+          if (account !== null) return;
           remember("judge", name);
           setJudge(name);
         }}

@@ -5,6 +5,7 @@ import { chooseModel } from "../src/chat/choices";
 import { isSend } from "../src/chat/keys";
 import { parseIfJson, pretty, saysSimulated } from "../src/chat/notices";
 import { KNOBS, readKnob, withKnob } from "../src/chat/sampling";
+import { errorIn, noteIn, toolIn } from "../src/chat/server-words";
 import { place } from "../src/chat/sources";
 import { spoken } from "../src/chat/status";
 import { fullMessage, type Model } from "../src/chat/types";
@@ -95,4 +96,25 @@ test("both languages say everything, in the same shape", () => {
 
 test("what is read out has no signs of Markdown in it", () => {
   assert.equal(spoken("# A\n\n- **b** and `c` [1], see [d](https://e.example/)"), "A\n\nb and c [1], see d");
+});
+
+test("what the server says in English is said in Chinese where the page is", () => {
+  const none = "No passage holds any word of the question; none was shown.";
+  assert.equal(noteIn("en", none), none);
+  const said = [
+    none,
+    "The earliest message of this conversation did not fit into the model's context window and was left out.",
+    "The 3 earliest messages of this conversation did not fit into the model's context window and were left out.",
+    "One passage that the search found did not fit and was left out.",
+    "2 passages that the search found did not fit and were left out.",
+    "Passage 2 was shown in part: the sentences nearest the question.",
+    "Passages 1, 2 and 3 were shown in part: the sentences nearest the question.",
+    "Of the file a b.md only the first 40 % fit into the model's context window.",
+  ].map((note) => noteIn("zh", note));
+  for (const note of said) assert.ok(!/[a-z]{2,}/.test(note.replace("a b.md", "")), note);
+  assert.ok(said[2]!.includes("3") && said[3]!.includes("1") && said[6]!.includes("1\u30012\u30013"));
+  assert.equal(noteIn("zh", "Kept in mind: x"), "Kept in mind: x");
+  assert.equal(errorIn("en", "server_error"), null);
+  assert.equal(errorIn("zh", "constructor"), null);
+  assert.equal(toolIn("zh", "toString", "as it is"), "as it is");
 });

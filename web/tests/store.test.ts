@@ -275,3 +275,34 @@ test("leaving a conversation ends its listening, and the next one is its own", a
   void fullMessage;
   void api;
 });
+
+test("a title that comes after the answer arrives, and does not keep the next question waiting", async () => {
+  const { api, store, told, texts } = made();
+  let say: () => void = () => undefined;
+  const later = new Promise<void>((resolve) => (say = resolve));
+  api.wire.open = async (run) =>
+    (async function* () {
+      yield done(`answer of ${run}`);
+      if (run !== "run_1") return;
+      await later;
+      yield frame(4, "title", { title: "Tides" });
+    })();
+  await store.open(null);
+  const asking = store.ask("first");
+  while (store.snapshot.live.size || !told.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  await store.ask("second");
+  assert.deepEqual(texts(), ["first", "answer of run_1", "second", "answer of run_2"]);
+  say();
+  await asking;
+  assert.deepEqual(told, ["cnv_1", "cnv_1: Tides"]);
+});
+
+test("what was chosen a moment ago is kept when the conversation is left", async () => {
+  const { api, store } = made();
+  await store.open(null);
+  await store.ask("first");
+  store.configure({ tools: ["calculator"] });
+  assert.deepEqual(api.changes, []);
+  await store.open(null);
+  assert.deepEqual(api.changes, [{ settings: { tools: ["calculator"] } }]);
+});

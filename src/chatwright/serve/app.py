@@ -62,7 +62,7 @@ def create_app(
     """
     limits = limits or Limits()
     options = options or ServeOptions()
-    slots = Slots(limits.active)
+    slots = Slots(limits.active, limits.active_of_one)
     store = store or memory_store()
     service = Service(registry, store, limits, options, workspace, slots)
     if not options.accounts:

@@ -1,10 +1,10 @@
-"""One answer under way: a thread prepares it, and the event loop collects what the engine writes."""
+"""One answer under way: a thread prepares it, the event loop collects what the engine writes."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +13,7 @@ from typing import Any
 from chatwright.assist import Answer, Assistant, Prepared
 from chatwright.generate import Completion, Piece, SamplingParams
 from chatwright.records import Message
+from chatwright.serve.access import Identity
 from chatwright.serve.errors import ApiError
 from chatwright.serve.rounds import Asked, can_be_asked, rounds_of
 
@@ -22,11 +23,11 @@ Event = Prepared | Piece | Answer | Completion
 class Walk:
     """Reads pieces; `await batch()` gives what has happened since.
 
-    Each walker runs in a thread of its own. Where the engine's pieces can be collected the thread
-    only begins, and the event loop goes on; it reads to the end those that must be waited for. They
-    wait in an unbounded queue (an answer has at most `max_tokens` pieces), so a client that reads
-    slowly never holds up the engine. `cancel()` returns at once and frees the engine's slot at its
-    next step; `finished` is set when nothing holds the engine any more.
+    Each walker runs in a thread of its own: it begins, and the event loop collects the pieces
+    (`Rounds`); where they must be waited for, the thread reads them to the end. They are kept in an
+    unbounded queue (an answer has at most `max_tokens` pieces), so a client that reads slowly never
+    holds up the engine. `cancel()` returns at once and frees the engine's slot at its next step;
+    `finished` is set when nothing holds the engine any more.
     """
 
     def __init__(self, walkers: Sequence[Callable[[], _Collecting | None]]) -> None:
@@ -276,28 +277,45 @@ def _release(waiting: asyncio.Future[None]) -> None:
 
 
 class Slots:
-    """Counts the answers under way, refuses one too many, and can end them all."""
+    """Counts the answers under way, refuses one too many, and can end them all.
 
-    def __init__(self, most: int) -> None:
+    `most_of_one` of them may be one person's: whoever asks without end leaves room for others.
+    """
+
+    def __init__(self, most: int, most_of_one: int | None = None) -> None:
         self._most = most
+        self._most_of_one = most if most_of_one is None else most_of_one
+        self._of: Counter[str] = Counter()
         self._running: set[Walk] = set()
         self._stopping = False
         self.taken = 0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Take a place for a request. Raises `ApiError` 429 where there is none."""
+    def one(self, who: Identity | None = None) -> Iterator[None]:
+        """Take a place for a request of somebody's. Raises `ApiError` 429 where there is none."""
         if self.taken >= self._most:
             raise ApiError(
                 429,
                 f"{self._most} answers are being written already; try again in a moment",
                 code="server_busy",
             )
+        # Where there is one person alone there is nobody to leave room for.
+        person = "" if who is None or who.via == "local" else who.person_id
+        if person and self._of[person] >= self._most_of_one:
+            raise ApiError(
+                429,
+                f"{self._most_of_one} of your answers are being written already",
+                code="too_many_of_yours",
+            )
         self.taken += 1
+        self._of[person] += 1
         try:
             yield
         finally:
             self.taken -= 1
+            self._of[person] -= 1
+            if not self._of[person]:
+                del self._of[person]
 
     @contextmanager
     def running(self, generation: Walk) -> Iterator[None]:

@@ -33,8 +33,9 @@ class Limits:
     """What one request, and all of them together, may ask of the server.
 
     `body_bytes` is the size of a request's JSON; `active` the number of answers being generated or
-    waiting for the engine at one time (one more gets 429); `body_seconds` how long a client may
-    take to send its body, and `stall_seconds` how long it may take to read one piece of an answer.
+    waiting for the engine at one time (one more gets 429), `active_of_one` how many of them may be
+    one person's; `body_seconds` how long a client may take to send its body, and `stall_seconds`
+    how long it may take to read one piece of an answer.
     `logit_biases` is the number of tokens that one request may favour or forbid, `schema_bytes` the
     size of the JSON schema that its answer shall have (of those of all its tools together),
     `schema_depth` how deep that may be nested, and `beams` how wide it may search. `choices` is the
@@ -59,5 +60,6 @@ class Limits:
     prompts: int = 16
     tools: int = 64
     active: int = 64
+    active_of_one: int = 48
     loaded_models: int = 2
     rates: Mapping[str, Rate] = field(default_factory=_rates)

@@ -191,11 +191,11 @@ def _check_name(name: str, workspace: Workspace) -> None:
     from chatwright.model.references import KNOWN_MODELS  # imports torch: only when needed
 
     if name not in KNOWN_MODELS and not _SCHEME.match(name) and not Path(name).exists():
-        known = [*workspace.list_assistants(), *workspace.list_models()]
+        known = [*workspace.list_assistants(), *workspace.list_models(), *KNOWN_MODELS]
         raise UsageError(
             f"there is no assistant or model called {name!r}",
             where=str(workspace.root),
-            hint=f"here: {', '.join(known)}" if known else "there are none yet; build a recipe",
+            hint=f"there are: {', '.join(known)}",
         )
 
 

@@ -1,7 +1,9 @@
 /** Files on their way to the server, and those that are there and go with the next question. */
 import { useRef, useState } from "preact/hooks";
-import { ConnectionLost } from "../http";
+import { ConnectionLost, ServerError } from "../http";
+import { currentLanguage } from "../settings";
 import { attach, detach } from "./api";
+import { errorIn } from "./server-words";
 import type { Attached } from "./types";
 
 export const ACCEPTED = ".md,.markdown,.txt,.html,.htm,.pdf,.docx";
@@ -41,7 +43,9 @@ export function useAttachments(words: { lost: string; tooMany: (most: number) =>
       if (gone.current.has(key)) void detach(done.id).catch(() => undefined);
       else change(key, { share: 1, done: { id: done.id, name: done.name, size: done.size } });
     } catch (error) {
-      const problem = error instanceof ConnectionLost ? words.lost : (error as Error).message;
+      const code = error instanceof ServerError ? error.code : "";
+      const said = (error as Error).message.replace(`${file.name}: `, ""); // the chip names it already
+      const problem = error instanceof ConnectionLost ? words.lost : (errorIn(currentLanguage(), code) ?? said);
       change(key, { problem });
     }
   }

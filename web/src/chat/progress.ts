@@ -97,5 +97,5 @@ export function fullness(answer: Message | undefined, context: number | null | u
   const size = answer?.context ?? context;
   if (!answer?.usage || !size || size <= 0) return null;
   const used = answer.usage.prompt_tokens + answer.usage.completion_tokens;
-  return Number.isFinite(used) ? Math.min(1, used / size) : null;
+  return used > 0 ? Math.min(1, used / size) : null; // 0: the question never reached the model
 }

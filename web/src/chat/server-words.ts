@@ -39,12 +39,16 @@ const ERRORS: Record<string, string> = {
   rate_limit_exceeded: "请求太频繁，请稍后再试。",
   server_busy: "服务器正忙，请稍后再试。",
   too_many_runs: "同时生成的回答太多，请等一个完成后再试。",
+  unsupported_file: "不能读取这种文件，请上传 Markdown、文本、HTML、PDF 或 Word 文件。",
+  file_too_large: "文件太大。",
+  file_unreadable: "文件已损坏或加了密码，无法读取。",
+  file_empty: "文件里没有文字。",
   still_writing: "这个回答还在生成，请稍候。",
 };
 
 /** An error in the page's own words, or null where only the server's are there. */
 export function errorIn(language: Language, code: string | undefined): string | null {
-  return (language === "zh" && ERRORS[code ?? ""]) || null;
+  return language === "zh" && Object.hasOwn(ERRORS, code ?? "") ? ERRORS[code!]! : null;
 }
 
 const TOOLS: Record<string, string> = {

@@ -24,8 +24,9 @@ export function AccountMenu() {
   const name = local ? strings.local : (person?.name ?? "");
 
   useEffect(() => {
+    if (!local && person?.role === "user") return setStudies(false); // not theirs to see
     listStudies("").then((found) => setStudies(found.length > 0), () => setStudies(false));
-  }, [person?.id]);
+  }, [person?.id, person?.role, local]);
 
   const themeItem: MenuItem = {
     label: strings.themeIs(strings[theme]),

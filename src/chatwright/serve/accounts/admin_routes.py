@@ -89,13 +89,15 @@ def admin_router() -> APIRouter:
         service, who = with_accounts(service_of(request)), identity(request)
         address = address_of(request)
 
-        def work(session: Session) -> None:
+        def work(session: Session) -> list[str]:
             person = people.person_of(session, person_id)
-            people.delete_person(session, service.store.keys, person)
+            gone = people.delete_person(session, service.store.keys, person)
             service.audit.record(session, who, "person_deleted", target=person_id, address=address)
+            return gone
 
         service.runs.stop_all(person_id=person_id)
-        await service.store.run(work)
+        for collection_id in await service.store.run(work):
+            service.collections.forget(collection_id)
         service.accounts.forget(person_id)
         return Response(status_code=204)
 

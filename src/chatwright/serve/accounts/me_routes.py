@@ -108,14 +108,16 @@ def _add_password(router: APIRouter, own: list[Any]) -> None:
         await confirm_password(service, who, told.password)
         address = address_of(request)
 
-        def work(session: Session) -> None:
-            people.delete_person(session, service.store.keys, _person(session, who))
+        def work(session: Session) -> list[str]:
+            gone = people.delete_person(session, service.store.keys, _person(session, who))
             service.audit.record(
                 session, who, "person_deleted", target=who.person_id, address=address
             )
+            return gone
 
         service.runs.stop_all(person_id=who.person_id)
-        await service.store.run(work)
+        for collection_id in await service.store.run(work):
+            service.collections.forget(collection_id)
         service.accounts.forget(who.person_id)
         response = Response(status_code=204)
         for name in (SESSION, DEVICE):

@@ -162,15 +162,16 @@ def _admins() -> Any:
     )
 
 
-def delete_person(session: Session, keys: Keyring, person: Person) -> None:
+def delete_person(session: Session, keys: Keyring, person: Person) -> list[str]:
     """Delete an account and all that belongs to it, and destroy its key: what was sealed under it
     can no longer be read in a backup either.
 
-    Collections that they shared with everybody stay, in an administrator's hands.
+    Collections that they shared with everybody stay, in an administrator's hands. Returns the ids
+    of those that are gone, for what is in memory of them (`Collections.forget`).
     """
     keep_an_admin(session, person.id)
     heir = session.scalar(_admins().where(Person.id != person.id).order_by(Person.id).limit(1))
-    release_person(session, keys, person.id, heir)
+    gone = release_person(session, keys, person.id, heir)
     session.execute(
         delete(Invitation).where(
             or_(
@@ -183,3 +184,4 @@ def delete_person(session: Session, keys: Keyring, person: Person) -> None:
     session.execute(delete(Person).where(Person.id == person.id))  # all other rows go with it
     session.expunge(person)
     index.sweep(session)
+    return gone

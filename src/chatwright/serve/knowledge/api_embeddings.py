@@ -244,7 +244,7 @@ async def _by_chat_model(
     limits: KnowledgeLimits,
 ) -> tuple[Vectors, int]:
     """The mean of the model's last hidden states, as `Engine.embed` gives it."""
-    with service.slots.one():
+    with service.slots.one(who):
         async with service.registry.lease(asked.model) as assistant:
             engine: Any = assistant.engine
             if getattr(engine, "embed", None) is None:

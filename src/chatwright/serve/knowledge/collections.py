@@ -90,13 +90,6 @@ class Collections:
         """The bytes of one of this person's files of `/v1/files`. Raises `ApiError` 404."""
         return files.open_file(session, self.store.keys, identity, file_id)
 
-    def release_person(self, session: Session, person_id: str, heir_id: str | None = None) -> None:
-        """Before a person is deleted: their collections and the keys of those go with them, and
-        shared ones to `heir_id` where one is named.
-        """
-        for gone in contents.release_person(session, self.store.keys, person_id, heir_id):
-            self._searcher.forget(gone)
-
     def forget(self, collection_id: str) -> None:
         """A collection was deleted: drop what is in memory of it."""
         self._searcher.forget(collection_id)

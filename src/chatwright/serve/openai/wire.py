@@ -121,7 +121,7 @@ class WireResponse(Response):
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, wire = self._service, self._wire
         try:
-            with service.slots.one():
+            with service.slots.one(self._who):
                 if service.meter is not None:
                     await _settled(service.meter.check(self._who))
                 if await self._refused(wire.asked_texts(), "input"):

@@ -230,6 +230,7 @@ def recover(session: Session, keys: Keyring, worker: str | None) -> int:
             sealer = keys.sealer(session, message.person_id)
             # Its content again: what is finished is put into the search index.
             content = read_message(sealer, message).content
+            content = replace(content, finish_reason="interrupted")
             update_message(session, sealer, message.id, content=content, status="stopped")
         session.delete(row)
     return len(rows)

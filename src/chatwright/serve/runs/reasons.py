@@ -21,6 +21,13 @@ def reason_for(direction: str, question: str) -> str:
     return (_ZH if _HAN.search(question) else _EN)[direction]
 
 
+def unsaved_note(question: str) -> str:
+    """That an answer could not be written down, in the question's language."""
+    if _HAN.search(question):
+        return "\u8fd9\u4e2a\u56de\u7b54\u672a\u80fd\u4fdd\u5b58\uff0c\u8bf7\u8054\u7cfb\u670d\u52a1\u5668\u7ba1\u7406\u8005\u3002"
+    return "This answer could not be saved; tell whoever runs the server."
+
+
 def remembered_note(text: str) -> str:
     """That something is kept in mind, in its own language."""
     return f"已记住\uff1a{text}" if _HAN.search(text) else f"Kept in mind: {text}"

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from chatwright.assist.tools.protocol import (
 from chatwright.generate.params import Piece, SamplingParams
 from chatwright.records import Message
 from chatwright.serve.access import Identity
-from chatwright.serve.errors import as_api_error
+from chatwright.serve.errors import as_api_error, short_name
 from chatwright.serve.history.store import Turn as KeptTurn
 from chatwright.serve.runs import gathering, prompt
 from chatwright.serve.runs.checking import OutputCheck
@@ -37,7 +36,7 @@ from chatwright.serve.runs.draft import Draft
 from chatwright.serve.runs.events import EventLog
 from chatwright.serve.runs.keeping import Snapshot, end, keep_title
 from chatwright.serve.runs.parts import Verdict
-from chatwright.serve.runs.reasons import reason_for, remembered_note
+from chatwright.serve.runs.reasons import reason_for, remembered_note, unsaved_note
 from chatwright.serve.runs.titles import TITLE_PARAMS, first_words, good_title, title_messages
 from chatwright.serve.runs.writing import Writing, write_whole
 
@@ -98,7 +97,7 @@ class Run:
         self._held = held  # its place among the answers under way
         self._writing: Writing | None = None
         self._short: gathering.ShortAnswers | None = None
-        self._stopped = False
+        self._stopped = ""  # why: "stopped" by somebody, "interrupted" by the server's end
         self._withdrawn = False  # moderation has taken back a part of it
         self._check: OutputCheck | None = None
         self._titling: asyncio.Task[None] | None = None
@@ -107,9 +106,9 @@ class Run:
     def under_way(self) -> bool:
         return self.draft.status == "writing"
 
-    def stop(self) -> None:
+    def stop(self, why: str = "stopped") -> None:
         """End it with what there is. Returns at once; may be called again."""
-        self._stopped = True
+        self._stopped = self._stopped or why
         if self._writing is not None:
             self._writing.cancel()
         if self._short is not None:
@@ -395,7 +394,7 @@ class Run:
         elif self._withdrawn:
             draft.status, draft.finish_reason = "done", "content_filter"
         elif self._stopped or draft.finish_reason == "cancelled":
-            draft.status, draft.finish_reason = "stopped", "stopped"
+            draft.status, draft.finish_reason = "stopped", self._stopped or "interrupted"
         else:
             draft.status = "done"
         if draft.finish_reason == "timeout":
@@ -406,6 +405,7 @@ class Run:
                 await store.run(end, store.keys, self.id, self.snapshot())
             except Exception as error:  # told all the same: readers must not wait for ever
                 _log("an answer could not be kept", error)
+                draft.notes.append(unsaved_note(self.plan.question))
         draft.tell(*draft.last_event())
 
     async def _make_title(self, assistant: Assistant) -> None:
@@ -448,5 +448,4 @@ class Run:
 
 def _log(what: str, error: BaseException) -> None:
     """Where it happened, and the kind of error; its text may hold somebody's words."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("%s: %s\n%s", what, type(error).__name__, frames)
+    log.error("%s: %s", what, short_name(error), exc_info=error)

@@ -79,7 +79,7 @@ class RunService:
     async def close(self) -> None:
         """Stop every answer and write it down."""
         for run in self._runs.values():
-            run.stop()
+            run.stop("interrupted")
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=5)
             for task in late:
@@ -114,7 +114,7 @@ class RunService:
                 429, f"{MOST_OF_ONE} of your answers are being written already",
                 code="too_many_runs",
             )  # fmt: skip
-        places = self._places(count)
+        places = self._places(who, count)
         try:
             ids = [self._new_id() for _ in models]
             order = Order(who, asked, subject, models, ids)
@@ -215,13 +215,13 @@ class RunService:
                 )
         return tuple(known[name] for name in dict.fromkeys(asked.tools))
 
-    def _places(self, count: int) -> list[ExitStack]:
+    def _places(self, who: Identity, count: int) -> list[ExitStack]:
         """So many places among the answers under way. Raises `ApiError` 429."""
         places: list[ExitStack] = []
         try:
             for _ in range(count):
                 place = ExitStack()
-                place.enter_context(self._service.slots.one())
+                place.enter_context(self._service.slots.one(who))
                 places.append(place)
         except BaseException:
             for place in places:

@@ -41,12 +41,14 @@ class Store:
         self._reading = engine.execution_options(chatwright_reading=True)
         # A database in memory has one connection, which one thread at a time may use.
         self._alone = threading.RLock() if isinstance(engine.pool, StaticPool) else None
+        # Writers of this process queue here; SQLite would have each of them look again and again.
+        self._turn = threading.RLock() if self.dialect == "sqlite" else None
         self._threads: anyio.CapacityLimiter | None = None
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
         """A session in a transaction: committed at the end, rolled back where the block raises."""
-        with self._session(self.engine) as session:
+        with self._turn or nullcontext(), self._session(self.engine) as session:
             yield session
         if session.info.get(ERASED):
             self._cut_journal()
