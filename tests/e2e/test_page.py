@@ -552,6 +552,13 @@ def test_the_network_drops_and_comes_back(house: PageHouse) -> None:
     page.goto(left)
     expect(page.locator("article.answer").nth(2).locator(".markdown")).to_have_text(whole)
 
+    # A chat that could not be opened while the server was away opens when it is back.
+    page.route("**/v1/chatwright/conversations/cnv_*", lambda route: route.abort())
+    page.goto(left)
+    expect(page.get_by_role("heading", name="The server cannot be reached.")).to_be_visible()
+    page.unroute("**/v1/chatwright/conversations/cnv_*")
+    expect(page.locator("article.answer").nth(2).locator(".markdown")).to_have_text(whole)
+
     # A failure is said plainly, with no word of the server's insides, and can be tried again.
     house.engine.seconds = 0.0
     house.script.replies = {"break": "so far CRASH"}

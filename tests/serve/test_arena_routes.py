@@ -149,7 +149,7 @@ def test_refusals(arena: str, study: Study) -> None:
         return str(error["message"])
 
     refused(HTTP.get(f"{arena}/nothing"), 404, "study_not_found")
-    refused(HTTP.get(f"{arena}/..%2f..%2fetc"), 404, None)  # type: ignore[arg-type]
+    refused(HTTP.get(f"{arena}/..%2f..%2fetc"), 404, "not_found")
     refused(HTTP.get(f"{arena}/.hidden"), 404, "study_not_found")
     refused(HTTP.get(f"{arena}/nothing/results"), 404, "study_not_found")
     refused(post(f"{arena}/x/next", judge="Ada", form="compare"), 404, "study_not_found")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -229,7 +230,7 @@ def test_a_killed_server_loses_a_second_at_most(tmp_path: Path) -> None:
         assert page.runs() == []
         assert page.http.get(f"/runs/{told['run_id']}/events").status_code == 404
         message = kept(store, told["answer_id"])
-        assert message.status == "stopped"
+        assert (message.status, message.content.finish_reason) == ("stopped", "interrupted")
         assert message.text.startswith(surely) and len(surely) > 50
         assert message.text.startswith(shown) or shown.startswith(message.text)
         # What was cut off can be continued.
@@ -249,4 +250,15 @@ def test_all_stop_when_the_service_goes_down() -> None:
         told = page.ask(text="When is spring tide?")
         run = service.runs._runs[told["run_id"]]
         until(lambda: run.draft.text != "")
-    assert run.draft.status == "stopped" and engine.active == 0
+    assert (run.draft.status, run.draft.finish_reason) == ("stopped", "interrupted")
+    assert engine.active == 0
+
+
+def test_an_answer_that_cannot_be_kept_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with page_of(ScriptedEngine(lambda _: TEXT, seconds=0.001)) as (page, _):
+        monkeypatch.setattr("chatwright.serve.runs.run.end", full)
+        _, done = page.answer(text="When is spring tide?")
+    assert done["text"] == TEXT.strip() and "could not be saved" in done["notes"][-1]

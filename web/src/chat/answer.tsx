@@ -115,7 +115,9 @@ export function AnswerBody(props: {
       )}
       {writing && <ConnectionNotice state={props.connection} />}
       {message.moderation && <ModerationNotice moderation={message.moderation} onAppeal={props.onAppeal} />}
-      {message.status === "stopped" && !message.moderation?.blocked && <p class="note">{strings.stopped}</p>}
+      {message.status === "stopped" && !message.moderation?.blocked && (
+        <p class="note">{message.finish === "interrupted" ? strings.interrupted : strings.stopped}</p>
+      )}
       {message.finish === "length" && <p class="note">{strings.cutOff}</p>}
       {!writing && sources.length > 0 && <SourceList heading={strings.sources} sources={sources} onOpen={open} />}
       {done && grounded && sources.length === 0 && <p class="note">{strings.noSource}</p>}

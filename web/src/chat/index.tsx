@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { SlidersIcon } from "../icons";
 import { remember, rememberedModel } from "../settings";
+import { cameBack } from "../shell/connection";
 import { GhostIcon } from "../shell/icons";
 import { IconButton, toast } from "../shell/parts";
 import { useChatStrings } from "../strings-chat";
@@ -148,6 +149,16 @@ export function ChatView(props: ChatViewProps) {
   );
 
   useEffect(fetchMarkdown, []);
+
+  // What could not be had while the server was away is asked for again when it is back.
+  useEffect(
+    () =>
+      cameBack(() => {
+        if (store.snapshot.problem === "unreachable") void store.open(props.conversationId);
+        if (choices.models === null) choices.reload();
+      }),
+    [store, props.conversationId, choices.models, choices.reload],
+  );
 
   // What a search found, on whichever branch it is.
   useLayoutEffect(() => {

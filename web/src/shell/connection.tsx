@@ -1,5 +1,5 @@
 /** Looks after the connection: says when the server is away, and tries until it is back. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { reachable } from "../http";
 import { useStore } from "../store";
 import { useShell } from "../strings-shell";
@@ -48,6 +48,16 @@ export function Connection() {
     };
   }, []);
 
+  // Whoever noticed first: this view, or any other request that got through.
+  const away = useRef(false);
+  useEffect(() => {
+    if (there && away.current) {
+      toast(strings.back);
+      for (const tell of [...listeners]) tell();
+    }
+    away.current = !there;
+  }, [there]);
+
   useEffect(() => {
     if (there) return;
     let wait = round ? 0 : FIRST;
@@ -58,8 +68,6 @@ export function Connection() {
       if (over) return;
       if (found) {
         reachable.set(true);
-        toast(strings.back);
-        for (const tell of [...listeners]) tell();
         return;
       }
       wait = Math.min(LONGEST, Math.max(FIRST, wait * 1.6));

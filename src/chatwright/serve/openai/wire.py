@@ -6,7 +6,6 @@ import inspect
 import json
 import logging
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatwright.assist import Assistant, Prepared
 from chatwright.serve.access import Identity
-from chatwright.serve.errors import ApiError, as_api_error
+from chatwright.serve.errors import ApiError, as_api_error, short_name
 from chatwright.serve.generation import Event, Walk
 from chatwright.serve.service import Service
 
@@ -224,8 +223,7 @@ def to_json(value: Any) -> bytes:
 def log_failure(what: str, error: BaseException) -> None:
     """Tell where an error came from, and not its text: that may hold a piece of a message."""
     cause = error.__cause__ if isinstance(error, ApiError) and error.__cause__ else error
-    where = "".join(traceback.format_tb(cause.__traceback__)[-6:])
-    log.error("%s: %s\n%s", what, type(cause).__name__, where)
+    log.error("%s: %s", what, short_name(cause), exc_info=cause)
 
 
 async def _settled(value: Any) -> None:

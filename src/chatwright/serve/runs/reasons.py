@@ -24,7 +24,7 @@ def reason_for(direction: str, question: str) -> str:
 def unsaved_note(question: str) -> str:
     """That an answer could not be written down, in the question's language."""
     if _HAN.search(question):
-        return "\u8fd9\u4e2a\u56de\u7b54\u672a\u80fd\u4fdd\u5b58\uff0c\u8bf7\u8054\u7cfb\u670d\u52a1\u5668\u7ba1\u7406\u8005\u3002"
+        return "这个回答未能保存\uff0c请联系服务器管理者\u3002"
     return "This answer could not be saved; tell whoever runs the server."
 
 

@@ -106,7 +106,7 @@ class Run:
     def under_way(self) -> bool:
         return self.draft.status == "writing"
 
-    def stop(self, why: str = "stopped") -> None:
+    def stop(self, why: str = "interrupted") -> None:
         """End it with what there is. Returns at once; may be called again."""
         self._stopped = self._stopped or why
         if self._writing is not None:

@@ -79,7 +79,7 @@ class RunService:
     async def close(self) -> None:
         """Stop every answer and write it down."""
         for run in self._runs.values():
-            run.stop("interrupted")
+            run.stop()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=5)
             for task in late:
@@ -288,7 +288,7 @@ class RunService:
         """Stop a run; nothing happens to one that is over. Raises `ApiError` 404."""
         run = self.own(who, run_id)
         if run is not None:
-            run.stop()
+            run.stop("stopped")
             return
         worker = self._elsewhere(run_id)
         if worker and self.peers is not None and await self.peers.stop(worker, who, run_id):

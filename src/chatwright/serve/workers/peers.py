@@ -60,7 +60,7 @@ class PeerServer:
         run = self._runs.own(who, str(asked["run_id"]))
         writer.write(framing.encode({"found": run is not None}))
         if run is not None and operation == "stop":
-            run.stop()
+            run.stop("stopped")
         elif run is not None and operation == "follow":
             await self._follow(run.log.follow(int(asked["after"])), reader, writer)
         await writer.drain()
