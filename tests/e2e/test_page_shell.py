@@ -304,6 +304,7 @@ def test_axe_finds_nothing_serious(place: Place, width: int, theme: str) -> None
     for path in [*views, "/admin/usage", "/admin/audit", "/admin/server", "/knowledge", "palette"]:
         if path == "palette":
             page.keyboard.press("Control+k")
+            page.wait_for_timeout(300)  # it fades in
         else:
             page.goto(place.address + path)
             expect(page.locator("h1:visible")).to_have_count(1)

@@ -3,31 +3,15 @@ import { ServerError } from "../http";
 import { asHistory, type AnswerRequest, type AnswerStarted, type ChatApi } from "./api";
 import { again, failed, grow } from "./progress";
 import { follow, Gone, LAST_KINDS, type Connection } from "./run";
-import { add, EMPTY, path, remove, rename, switchTo, toTree, update, type Tree } from "./tree";
+import { NEW, type Snapshot, type Told } from "./snapshot";
+import { add, path, remove, rename, switchTo, toTree, update } from "./tree";
 import { fullMessage, type Attached, type Feedback, type Message, type Sent, type Settings } from "./types";
+
+export type { Snapshot, Told } from "./snapshot";
 
 // Pieces are drawn together at this pace: smooth to the eye, and cheap for a long answer.
 const DRAW_MS = 40;
 const SAVE_MS = 400;
-
-export interface Snapshot {
-  id: string | null;
-  state: "new" | "loading" | "ready" | "failed";
-  /** Why the conversation could not be opened; "missing" where there is none of that id. */
-  problem: "" | "missing" | "unreachable";
-  tree: Tree;
-  shown: readonly Message[];
-  settings: Settings;
-  /** Answers being written, and how each one's connection is. */
-  live: ReadonlyMap<string, Connection>;
-  /** Two answers to vote on, side by side. */
-  pair: readonly [string, string] | null;
-}
-
-export interface Told {
-  onConversation: (conversation: { id: string; title?: string }) => void;
-  onTitle: (id: string, title: string) => void;
-}
 
 interface Live {
   run: string;
@@ -37,17 +21,6 @@ interface Live {
   /** The conversation was left for another before it had its title: only that is listened for. */
   untitled?: string;
 }
-
-const NEW: Snapshot = {
-  id: null,
-  state: "new",
-  problem: "",
-  tree: EMPTY,
-  shown: [],
-  settings: {},
-  live: new Map(),
-  pair: null,
-};
 
 const LOCAL = "local-";
 export const isLocal = (id: string) => id.startsWith(LOCAL);
