@@ -168,7 +168,7 @@ def soak_server(
     tally, kept = Tally(), list[Any]()
     with tempfile.TemporaryDirectory() as workspace:
         process = subprocess.Popen(
-            [chatwright, "serve", model, "--port", "0"],
+            [chatwright, "serve", model, "--no-accounts", "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "CHATWRIGHT_WORKSPACE": workspace, "COLUMNS": "200"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -223,6 +225,8 @@ def running(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(20)
+        if thread.is_alive():
+            faulthandler.dump_traceback(sys.__stderr__)  # what each thread is waiting for
         assert not thread.is_alive(), "the server did not stop"
 
 

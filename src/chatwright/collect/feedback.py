@@ -101,7 +101,7 @@ def conversation_of(chat: ServedChat) -> Conversation | Lost:
             whole, turns = len(messages), len(kept)
     messages, facts, kept = messages[:whole], facts[:whole], kept[:turns]
     if not any(message.role == "user" for message in messages) or not whole:
-        return why or Lost("no-answer", detail="no question with a whole answer")
+        return why or Lost("unanswered", detail="no question with a whole answer")
     made = [{"role": message.role, "content": message.content} for message in messages]
     meta = _meta(chat, kept)
     meta["turns"] = facts

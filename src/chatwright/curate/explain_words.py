@@ -55,6 +55,18 @@ _COLLECT = {
     ("drop", "no-answer"): "dropped: the server gave no answer{note}",
     ("drop", "private-address"): "not fetched: it leads into a private network{note}",
     ("drop", "stopped"): "not fetched: {detail}",
+    # Chats of one's own service (`collect feedback`).
+    ("drop", "imported"): "left out: the chat was imported{note}",
+    ("drop", "tool-calls"): "left out: it rests on what tools returned{note}",
+    ("drop", "before-consent"): "left out: it was written before its person agreed{note}",
+    ("drop", "moderated"): "left out: moderation stopped it{note}",
+    ("drop", "private-sources"): "left out: it rests on somebody's own documents{note}",
+    ("drop", "not-whole"): "left out: an answer was cut off{note}",
+    ("drop", "empty-turn"): "left out: a turn has no text{note}",
+    ("drop", "rated-down"): "left out: its answer was rated down{note}",
+    ("drop", "unanswered"): "left out: no question in it has a whole answer{note}",
+    ("drop", "both-bad"): "left out: neither answer was good, so that none is preferred{note}",
+    ("drop", "withdrawn"): "taken out: it was withdrawn, or its person no longer agrees{note}",
 }
 
 _CURATE = {
