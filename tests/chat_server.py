@@ -224,7 +224,7 @@ def running(app: FastAPI) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         if thread.is_alive():
             faulthandler.dump_traceback(sys.__stderr__)  # what each thread is waiting for
         assert not thread.is_alive(), "the server did not stop"

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 # Properties that say nothing of their own are tried on so many examples; more find more:
 # CHATWRIGHT_EXAMPLES=1000 script/test tests/curate
-settings.register_profile("suite", max_examples=int(os.environ.get("CHATWRIGHT_EXAMPLES", "50")))
+settings.register_profile("suite", max_examples=int(os.environ.get("CHATWRIGHT_EXAMPLES", "40")))
 settings.load_profile("suite")
 
 # Before torch is imported. Its threads otherwise spin while they wait for each other, and where

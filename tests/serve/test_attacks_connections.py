@@ -56,7 +56,7 @@ def _still_serving(here: House) -> Iterator[None]:
         yield
 
 
-def closed_after(one: socket.socket, seconds: float = 3) -> float:
+def closed_after(one: socket.socket, seconds: float = 8) -> float:
     """How long it takes until the other side hangs up. Reads whatever comes."""
     started = time.monotonic()
     one.settimeout(seconds)
@@ -132,12 +132,13 @@ def test_a_body_that_never_comes(here: House, quick: tuple[str, int]) -> None:
             started = time.monotonic()
             one.settimeout(0.05)
             told = b""
-            while not told and time.monotonic() < started + 5:
-                one.sendall(b"1\r\n \r\n" if "chunked" in length else b" ")
+            while b"timeout" not in told and time.monotonic() < started + 10:
+                if not told:
+                    one.sendall(b"1\r\n \r\n" if "chunked" in length else b" ")
                 with suppress(TimeoutError):
-                    told = one.recv(4000)
+                    told += one.recv(4000)  # head and body may come one after the other
             assert b" 408 " in told[:20] and b"timeout" in told
-            assert closed_after(one) < 3
+            assert closed_after(one) < 8
 
 
 def test_200_slow_heads_at_once_are_in_nobodys_way(quick: tuple[str, int]) -> None:
@@ -146,9 +147,9 @@ def test_200_slow_heads_at_once_are_in_nobodys_way(quick: tuple[str, int]) -> No
         one.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: loc")
     started = time.monotonic()
     assert HTTP.get(f"http://127.0.0.1:{quick[1]}/healthz").status_code == 200
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     for one in many:
-        assert closed_after(one) < 3
+        assert closed_after(one) < 8
         one.close()
 
 
@@ -202,7 +203,7 @@ def test_a_client_that_reads_nothing_is_given_up(here: House, quick: tuple[str, 
         time.monotonic() - started > 1
     )  # longer than the patience with somebody who reads nothing
     for one in never:
-        assert closed_after(one) < 3
+        assert closed_after(one) < 8
         one.close()
     slow.close()
 
@@ -230,7 +231,7 @@ def test_heads_that_are_none(quick: tuple[str, int], head: bytes) -> None:
         except ConnectionError:
             return  # refused before all of it was read
         assert told[9:12] in (b"400", b"501"), told[:100]
-        assert closed_after(one) < 3
+        assert closed_after(one) < 8
 
 
 def test_there_are_no_websockets(quick: tuple[str, int]) -> None:
